@@ -1,0 +1,155 @@
+// Finds and loads the native addon; the only file that knows it. Nothing is loaded before it is needed.
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import nodeGypBuild from 'node-gyp-build'
+import type { ModelConfig } from './config'
+import { type ErrorCode, PocError } from './errors'
+import type { KvDtype } from './kv'
+
+/** A weight in a file: row-major, `rows` x `cols` (a vector has one row). */
+export interface NativeTensor {
+  name: string
+  dtype: KvDtype
+  rows: number
+  cols: number
+  /** Index into the list of files. */
+  file: number
+  /** Bytes from the file's start. */
+  offset: number
+}
+
+export interface NativeModel {
+  /** Maps the files, checks and packs the weights, and drops the mappings. */
+  load(): Promise<void>
+  /** Share of the stored bytes that are packed, 0 to 1. */
+  progress(): number
+  /** No new runs; those under way stop soon. Idempotent. */
+  close(): void
+}
+
+/** One verification's pass over the layers; see native/binding/prefill.h. */
+export interface NativePrefill {
+  next(k: Uint8Array, v: Uint8Array): Promise<number>
+  cancel(): void
+}
+
+/** How the next token is chosen. `key` is the noise's, two words. */
+export interface NativeSampling {
+  temperature: number
+  topK: number
+  topP: number
+  key: Uint32Array
+}
+
+/** A KV cache that grows; see native/binding/sequence.h. */
+export interface NativeSequence {
+  append(
+    tokens: Uint32Array,
+    layers: Uint32Array,
+    counts: Uint32Array,
+    positions: Uint32Array,
+    k: Uint8Array,
+    v: Uint8Array,
+    sampling: NativeSampling | null,
+    logits: Uint8Array | null,
+  ): Promise<number>
+  extract(layers: Uint32Array, position: number, k: Uint8Array, v: Uint8Array): void
+  cancel(): void
+}
+
+export interface NativeLayout {
+  pageSize: number
+  pageStride: number
+  slotStride: number
+  headStride: number
+  dimStride: number
+}
+
+export interface NativeAddon {
+  info(): { version: string; napi: number; simd: string[] }
+  extractRows(
+    data: ArrayBufferView,
+    layout: NativeLayout,
+    blockTable: Uint32Array | null,
+    shape: { dtype: KvDtype; numKvHeads: number; headDim: number },
+    positions: Uint32Array,
+    out: Uint8Array,
+  ): void
+  Model: new (
+    config: ModelConfig,
+    files: { path: string; bytes: number }[],
+    tensors: NativeTensor[],
+    options: { threads: number; simd: string },
+  ) => NativeModel
+  Prefill: new (
+    model: NativeModel,
+    tokens: Uint32Array,
+    layers: Uint32Array,
+    counts: Uint32Array,
+    positions: Uint32Array,
+    kvDtype: KvDtype,
+    chunkSize: number,
+  ) => NativePrefill
+  Sequence: new (model: NativeModel, kvDtype: KvDtype, capacity: number, chunkSize: number) => NativeSequence
+}
+
+let loaded: NativeAddon | undefined
+
+/**
+ * The native addon, loaded at the first call.
+ *
+ * @throws {PocError} ADDON_UNAVAILABLE where there is no build for this platform.
+ */
+export function addon(): NativeAddon {
+  if (loaded) return loaded
+  try {
+    // lib/ and dist/ both lie one level under the package root.
+    loaded = nodeGypBuild(path.join(__dirname, '..')) as NativeAddon
+    return loaded
+  } catch (cause) {
+    const message = 'The native addon could not be loaded. Build it with: npm rebuild proof-of-cache'
+    throw new PocError('ADDON_UNAVAILABLE', message, { cause })
+  }
+}
+
+/** What this installation can do. */
+export interface Info {
+  version: string
+  napi: number
+  cpu: {
+    /** Instruction sets that the library has code for and this CPU can run, best first. */
+    simd: string[]
+    /** The one that is used unless another is asked for. */
+    best: string
+    /** Threads that a model uses unless told otherwise. */
+    threads: number
+  }
+  backends: { name: 'cpu' | 'cuda'; available: boolean; reason: string }[]
+}
+
+/** Version, CPU features and backends, with the reason why one is absent. */
+export function info(): Info {
+  const { version, napi, simd } = addon().info()
+  return {
+    version,
+    napi,
+    cpu: { simd, best: simd[0], threads: availableParallelism() },
+    backends: [
+      { name: 'cpu', available: true, reason: `${simd[0]} kernels` },
+      { name: 'cuda', available: false, reason: 'this version of the library has no CUDA backend' },
+    ],
+  }
+}
+
+/** A {@link PocError} for whatever a native call threw, with the native error as its cause. */
+export function fromNative(error: unknown): PocError {
+  if (error instanceof PocError) return error
+  const { code, message, where, expected, received } = error as PocError
+  const isNative = typeof code === 'string' && /^[A-Z_]+$/.test(code) && !code.startsWith('ERR_')
+  return new PocError(isNative ? (code as ErrorCode) : 'INTERNAL', String(message ?? error), {
+    where,
+    expected,
+    received,
+    cause: error,
+  })
+}

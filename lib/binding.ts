@@ -1,0 +1,87 @@
+// What a proof is about: its header, the digest that binds every field of it, and the chain over the tokens.
+import { wrongValue } from './errors'
+import { checkDigest, DIGEST_BYTES, domainTag, sha256, taggedHash } from './hash'
+import { checkHeader, encodeHeader } from './header'
+import type { KvDtype } from './kv'
+
+/** A named contract about the bits of every value: `ieee32` gives the same bits on every machine. */
+export type Numerics = 'ieee32'
+
+/** How the generator picked tokens. */
+export interface SamplingParams {
+  /** 0 means greedy. */
+  temperature: number
+  /** 0 means off. */
+  topK: number
+  /** In (0, 1]; 1 means off. */
+  topP: number
+  /** Lowercase hex, 0 to 64 bytes. */
+  seed: string
+}
+
+/** Everything that changes the meaning of a proof; all of it is bound by {@link bindingDigest}. */
+export interface ProofHeader {
+  version: 1
+  /** SHA-256 over config and tensors, 64 lowercase hex digits. */
+  modelDigest: string
+  numLayers: number
+  numKvHeads: number
+  headDim: number
+  numerics: Numerics
+  kvDtype: KvDtype
+  /** Tokens of the prompt, at least 1; the rest was generated. */
+  promptLength: number
+  sampling: SamplingParams
+  /** Canonical name, such as 'bernoulli:1/32'. */
+  tokenSampler: string
+  /** Canonical name, such as 'stratified:2'. */
+  layerSampler: string
+  /** Lowercase hex, 0 to 64 bytes; chosen by the user, so that an old proof cannot be replayed. */
+  nonce: string
+}
+
+/**
+ * The 32 bytes that stand for a header: SHA-256 over its canonical CBOR.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function bindingDigest(header: ProofHeader): Uint8Array {
+  return taggedHash('binding', encodeHeader(checkHeader(header, 'INVALID_ARGUMENT')))
+}
+
+/** The running digest of a binding and the tokens after it: the "token context" that samplers see. */
+export interface ContextChain {
+  /**
+   * Takes the next token and returns the context digest at its position, 32 bytes of the caller's own.
+   *
+   * @throws {PocError} INVALID_ARGUMENT for a token that is not an unsigned 32-bit integer
+   */
+  push(token: number): Uint8Array
+}
+
+/**
+ * Starts the chain `c[-1] = H(binding)`, `c[i] = H(c[i-1], le32(token[i]))`.
+ *
+ * @param binding - 32 bytes, from {@link bindingDigest}.
+ * @throws {PocError} INVALID_ARGUMENT
+ * @see Proof of Cache, section 3.2: samplers take "the current token context as input".
+ */
+export function contextChain(binding: Uint8Array): ContextChain {
+  checkDigest(binding, 'binding')
+  const tag = domainTag('context')
+  const input = new Uint8Array(tag.length + DIGEST_BYTES + 4)
+  const view = new DataView(input.buffer)
+  input.set(tag)
+  input.set(taggedHash('context-start', binding), tag.length)
+  return {
+    push(token) {
+      if (!Number.isInteger(token) || token < 0 || token > 0xffffffff) {
+        throw wrongValue('INVALID_ARGUMENT', 'token', 'an unsigned 32-bit integer', token)
+      }
+      view.setUint32(tag.length + DIGEST_BYTES, token, true)
+      const digest = sha256(input)
+      input.set(digest, tag.length)
+      return digest
+    },
+  }
+}

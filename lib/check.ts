@@ -1,0 +1,194 @@
+// The user's own validation of a verdict, without a model.
+
+import type { Samplers } from './custom-sampler'
+import { createSamplesHash, fromLe32 } from './hash'
+import { hexFrom } from './hex'
+import { indicesOfPlan, samplesFollowPlan } from './matcher'
+import { createPlan, type Plan } from './plan'
+import { type Proof, proofDigest } from './proof'
+import { groupsOf } from './sample-groups'
+import { REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
+
+/** Stable codes saying what is wrong with a verdict. */
+export type ProblemCode =
+  | 'other_proof' // the verdict is about another proof
+  | 'other_numerics'
+  | 'reason_status' // the reasons are none, or not those of the status
+  | 'reason_false' // a structural reason that the proof itself disproves
+  | 'accepted_despite_structure'
+  | 'structure_overlooked' // rejected, but not for the structural reason that is there
+  | 'index_order'
+  | 'index_not_in_plan'
+  | 'index_repeated'
+  | 'index_missing'
+  | 'status_indices' // the three lists do not go with the status
+  | 'first_mismatch' // not the first of the mismatched indices
+  | 'termination' // the lists are not those of a verifier that stopped at the layer which decided
+  | 'computed' // layers, positions or share cannot be those of such a verifier
+  | 'samples_digest' // not that of the claimed samples although all of them matched, or the other way round
+
+export interface VerdictProblem {
+  code: ProblemCode
+  message: string
+}
+
+export interface CheckOptions extends Samplers {
+  /** The nonce that the user gave out, hex; unchecked when absent. */
+  nonce?: string
+}
+
+/** What the user finds: `valid` when there are no problems; each code at most once. */
+export interface VerdictCheck {
+  valid: boolean
+  problems: VerdictProblem[]
+}
+
+type Report = (code: ProblemCode, message: string) => void
+
+/**
+ * Checks a verdict against its proof: its indices are the plan's, complete and ordered, and go with its status, its
+ * reasons, its first mismatch and what it says was computed. It cannot know whether the vectors really matched.
+ * @throws {PocError} INVALID_ARGUMENT when the proof names a sampler that neither is built in nor was given.
+ * @see Proof of Cache, section 3.2, "local validation".
+ */
+export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptions = {}): VerdictCheck {
+  const problems: VerdictProblem[] = []
+  const report: Report = (code, message) => {
+    if (!problems.some((problem) => problem.code === code)) problems.push({ code, message })
+  }
+  const plan = createPlan(proof.header, proof.tokens, options)
+  checkSubject(proof, verdict, report)
+  checkReasons(structuralFaults(proof, verdict, plan, options), verdict, report)
+  checkOrder(verdict, report)
+  checkPartition(plan, verdict, report)
+  checkLists(verdict, report)
+  const { matched, mismatched } = verdict
+  const stop = mismatched[0]?.[0] ?? matched.at(-1)?.[0] ?? -1 // the layer after which the verifier stopped
+  checkTermination(verdict, stop, report)
+  checkComputed(plan, verdict, stop, report)
+  checkSamplesDigest(proof, verdict, stop, report)
+  return { valid: problems.length === 0, problems }
+}
+
+function checkSubject(proof: Proof, verdict: Verdict, report: Report): void {
+  const digest = proofDigest(proof)
+  if (verdict.proofDigest !== digest)
+    report('other_proof', `it is about ${verdict.proofDigest}, the proof is ${digest}`)
+  const { numerics } = proof.header
+  if (verdict.numerics !== numerics) report('other_numerics', `the proof is in ${numerics}, not ${verdict.numerics}`)
+}
+
+// For each structural reason that can be judged without a model: is it true of this proof?
+function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, options: CheckOptions) {
+  const faults = new Map<ReasonCode, boolean>([
+    ['model_mismatch', proof.header.modelDigest !== verdict.modelDigest],
+    ['context_mismatch', proof.contextDigest !== hexFrom(plan.contextDigest)],
+    ['plan_mismatch', !samplesFollowPlan(plan, proof.samples)],
+  ])
+  if (options.nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== options.nonce.toLowerCase())
+  return faults
+}
+
+function checkReasons(faults: ReadonlyMap<ReasonCode, boolean>, verdict: Verdict, report: Report): void {
+  const { status } = verdict
+  const codes = verdict.reasons.map((reason) => reason.code)
+  const allowed = REASONS_OF_STATUS[status]
+  const wrong = codes.find((code) => !allowed.includes(code))
+  if (codes.length === 0) report('reason_status', `${status} for no reason`)
+  if (wrong) report('reason_status', `${status} does not go with ${wrong}`)
+  if (codes.includes('sample_mismatch') && codes.length > 1) {
+    report('reason_status', 'sample_mismatch stands alone: bad structure is found before any sample is compared')
+  }
+  for (const code of codes) {
+    if (faults.get(code) === false) report('reason_false', `${code} is not true of this proof`)
+  }
+  const fault = [...faults].find(([, present]) => present)?.[0]
+  if (fault && status === 'accepted') report('accepted_despite_structure', `accepted in spite of ${fault}`)
+  if (fault && codes.includes('sample_mismatch')) report('structure_overlooked', `${fault} was to be found first`)
+}
+
+function checkOrder(verdict: Verdict, report: Report): void {
+  for (const part of ['matched', 'mismatched', 'unchecked'] as const) {
+    const indices = verdict[part]
+    const wrong = indices.findIndex((index, i) => i > 0 && !isBefore(indices[i - 1], index))
+    if (wrong !== -1) report('index_order', `${part}[${wrong}] is not after the one before it`)
+  }
+}
+
+function checkPartition(plan: Plan, verdict: Verdict, report: Report): void {
+  const inPlan = new Set(indicesOfPlan(plan).map(keyOf))
+  const left = new Set(inPlan)
+  for (const index of [...verdict.matched, ...verdict.mismatched, ...verdict.unchecked]) {
+    const key = keyOf(index)
+    if (!inPlan.has(key)) report('index_not_in_plan', `the plan has no sample at ${shownIndex(index)}`)
+    else if (!left.delete(key)) report('index_repeated', `${shownIndex(index)} is listed twice`)
+  }
+  if (left.size > 0) report('index_missing', `${left.size} of the plan's ${inPlan.size} samples are not listed`)
+}
+
+function checkLists({ status, reasons, matched, mismatched, unchecked, firstMismatch }: Verdict, report: Report): void {
+  const onSamples = reasons.some((reason) => reason.code === 'sample_mismatch')
+  const [first] = mismatched
+  if (status === 'accepted' && mismatched.length + unchecked.length > 0) {
+    report('status_indices', 'accepted, but not every sample matched')
+  } else if (status === 'rejected' && onSamples && !first) {
+    report('status_indices', 'rejected for a sample, but none mismatched')
+  } else if (status === 'rejected' && !onSamples && matched.length + mismatched.length > 0) {
+    report('status_indices', 'rejected for its structure, but samples were compared')
+  } else if (status === 'inconclusive' && first) {
+    report('status_indices', 'inconclusive, but a sample mismatched')
+  }
+  if (firstMismatch?.layer !== first?.[0] || firstMismatch?.position !== first?.[1]) {
+    report('first_mismatch', 'firstMismatch is not the first of the mismatched indices')
+  }
+}
+
+function checkTermination({ matched, mismatched, unchecked }: Verdict, stop: number, report: Report): void {
+  const late = [...matched, ...mismatched].find(([layer]) => layer > stop)
+  const early = unchecked.find(([layer]) => layer <= stop)
+  if (late) report('termination', `${shownIndex(late)} was compared after layer ${stop} decided`)
+  if (early) report('termination', `${shownIndex(early)} is unchecked, but the verifier got to layer ${stop}`)
+}
+
+function checkComputed(plan: Plan, { status, computed }: Verdict, stop: number, report: Report): void {
+  const { layers, positions, share } = computed
+  // An aborted verifier may have computed further than it had compared.
+  const maxLayers = status === 'inconclusive' ? plan.deepestLayer + 1 : stop + 1
+  if (layers <= stop || layers > maxLayers) {
+    report('computed', `${layers} layers computed, but samples compared up to layer ${stop}`)
+  }
+  if (positions !== (layers > 0 ? plan.numPositions : 0)) {
+    report('computed', `${positions} positions computed, the plan has ${plan.numPositions}`)
+  }
+  if (share > 0 !== layers > 0) report('computed', `a share of ${share} for ${layers} layers`)
+}
+
+// Where everything matched, the recomputed samples are the claimed ones, so the user knows their digest too.
+function checkSamplesDigest(proof: Proof, verdict: Verdict, stop: number, report: Report): void {
+  const isClaimed = verdict.samplesDigest === claimedDigest(proof, stop)
+  if (verdict.mismatched.length === 0 && !isClaimed) {
+    report('samples_digest', 'it is not that of the claimed samples, although none mismatched')
+  } else if (verdict.mismatched.length > 0 && isClaimed) {
+    report('samples_digest', 'it is that of the claimed samples, although some mismatched')
+  }
+}
+
+function claimedDigest(proof: Proof, lastLayer: number): string {
+  const hash = createSamplesHash()
+  for (const { layer, positions, k, v } of groupsOf(proof.samples.filter((sample) => sample.layer <= lastLayer))) {
+    hash.push({ layer, positions: fromLe32(positions), k, v })
+  }
+  return hash.digest()
+}
+
+function isBefore(a: SampleIndex, b: SampleIndex): boolean {
+  return a[0] < b[0] || (a[0] === b[0] && a[1] < b[1])
+}
+
+function keyOf([layer, position]: SampleIndex): string {
+  return `${layer}/${position}`
+}
+
+function shownIndex([layer, position]: SampleIndex): string {
+  return `layer ${layer}, position ${position}`
+}

@@ -1,0 +1,82 @@
+// The demo's four proofs, one honest and three forged, and what a verifier says to each.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { generate } from '../generate'
+import { Model } from '../model'
+import type { Proof } from '../proof'
+import { proofHeader, proveWithHeader } from '../prove'
+import type { Verdict } from '../verdict'
+import { verify } from '../verify'
+import { writeCheapModel } from './cheap-model'
+
+/** A proof, and two independent verdicts on it. */
+export interface DemoCase {
+  name: string
+  proof: Proof
+  /** Of the first verifier, and of a second one that computes in chunks of another size. */
+  verdicts: [Verdict, Verdict]
+}
+
+export const DEMO_OPTIONS = {
+  maxNewTokens: 80,
+  tokenSampler: 'bernoulli:1/16',
+  layerSampler: 'stratified:2',
+  nonce: '70726f6f662d6f662d6361636865',
+}
+
+/** Makes the proofs from the honest one and verifies each of them twice. */
+export async function demoCases(model: Model, honest: Proof, signal: AbortSignal): Promise<DemoCase[]> {
+  const proofs: [string, Proof][] = [
+    ['honest proof', honest],
+    ['cheaper model (int8)', await cheaperModel(model, honest, signal)],
+    ['one token changed', changedToken(honest)],
+    ['one KV bit changed', changedBit(honest)],
+  ]
+  const cases: DemoCase[] = []
+  for (const [name, proof] of proofs) {
+    const { nonce } = DEMO_OPTIONS
+    const first = await verify(model, proof, { nonce, signal })
+    const second = await verify(model, proof, { nonce, signal, chunkSize: 16 })
+    signal.throwIfAborted() // an aborted verification is inconclusive, which is no case of this demo
+    cases.push({ name, proof, verdicts: [first, second] })
+  }
+  return cases
+}
+
+// Int8 weights produce the text, and the proof of it states the real model's digest.
+async function cheaperModel(model: Model, honest: Proof, signal: AbortSignal): Promise<Proof> {
+  const dir = await mkdtemp(join(tmpdir(), 'poc-demo-'))
+  try {
+    await writeCheapModel(model.path, dir)
+    const cheap = await Model.load(dir, { signal })
+    try {
+      const prompt = honest.tokens.subarray(0, honest.header.promptLength)
+      const { tokens } = await generate(cheap, prompt, { ...DEMO_OPTIONS, signal })
+      return await proveWithHeader(cheap, proofHeader(model, prompt.length, DEMO_OPTIONS), tokens, { signal })
+    } finally {
+      await cheap.close()
+    }
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+function changedToken(honest: Proof): Proof {
+  const tokens = honest.tokens.slice()
+  const at = (honest.header.promptLength + tokens.length) >> 1
+  tokens[at] ^= 1
+  return { ...honest, tokens }
+}
+
+function changedBit(honest: Proof): Proof {
+  const at = honest.samples.length >> 1
+  const samples = honest.samples.map((sample, i) => {
+    if (i !== at) return sample
+    const v = sample.v.slice()
+    v[0] ^= 1 // the lowest bit of the first value
+    return { ...sample, v }
+  })
+  return { ...honest, samples }
+}

@@ -1,0 +1,93 @@
+// poc generate: the generator's side, text and proof in one run.
+
+import type { Command } from 'commander'
+import { PocError } from '../errors'
+import { type Generation, generate } from '../generate'
+import { MAX_TOKENS } from '../limits'
+import type { Model } from '../model'
+import { loadTokenizer, type Tokenizer } from '../tokenizer'
+import { addJsonFlag, addModelFlags, addProofFlags, integer, type ProofFlags } from './flags'
+import { readIds } from './input'
+import { checkWritable } from './output'
+import { print, type Session, withProgress } from './session'
+import { listing } from './table'
+import { withModel } from './with-model'
+import { describeWritten, writeProof, type WrittenProof } from './write-proof'
+
+interface Flags extends ProofFlags {
+  model: string
+  threads?: number
+  prompt?: string
+  promptIds?: string
+  maxNewTokens: number
+  ignoreEos?: boolean
+  out: string
+}
+
+export function addGenerate(program: Command, session: Session): void {
+  const command = program.command('generate').description('generate text and a proof of how it was computed')
+  addModelFlags(command)
+    .option('--prompt <text>', "needs the model's tokenizer.json")
+    .option('--prompt-ids <ids>', 'token ids as 1,2,3 or @FILE')
+    .requiredOption('--max-new-tokens <n>', 'most tokens to generate', integer(1, MAX_TOKENS))
+    .option('--ignore-eos', 'go on after an end-of-sequence token')
+    .requiredOption('--out <file>', 'where the proof goes')
+  addJsonFlag(addProofFlags(command)).action((flags: Flags) => {
+    if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
+      command.error('error: give either --prompt or --prompt-ids')
+    }
+    return runGenerate(session, flags)
+  })
+}
+
+async function runGenerate(session: Session, flags: Flags): Promise<void> {
+  await checkWritable(flags.out)
+  const tokenizer = await loadTokenizer(flags.model)
+  const prompt = await promptOf(flags, tokenizer)
+  await withModel(session, flags, async (model) => {
+    const generation = await withProgress(session, 'generating', (onProgress) =>
+      generateWith(model, prompt, flags, session.signal, onProgress),
+    )
+    const written = await writeProof(flags.out, generation.proof)
+    report(session, generation, prompt.length, tokenizer, written)
+  })
+}
+
+async function promptOf(flags: Flags, tokenizer: Tokenizer | null): Promise<ArrayLike<number>> {
+  if (flags.prompt === undefined) return await readIds(flags.promptIds as string, '--prompt-ids')
+  if (flags.prompt === '') throw new PocError('EMPTY_PROMPT', '--prompt must not be empty', { where: '--prompt' })
+  if (tokenizer) return tokenizer.encode(flags.prompt)
+  const message = `--prompt needs a tokenizer.json in ${flags.model}; give --prompt-ids instead`
+  throw new PocError('FILE_NOT_FOUND', message, { where: flags.model, expected: 'tokenizer.json' })
+}
+
+function generateWith(
+  model: Model,
+  prompt: ArrayLike<number>,
+  flags: Flags,
+  signal: AbortSignal,
+  onProgress: (fraction: number) => void,
+): Promise<Generation> {
+  let numNew = 0
+  const onToken = () => onProgress(++numNew / flags.maxNewTokens)
+  const { temperature, topK, topP, seed, tokenSampler, layerSampler, nonce, kvDtype, maxNewTokens, ignoreEos } = flags
+  const stated = { temperature, topK, topP, seed, tokenSampler, layerSampler, nonce, kvDtype }
+  return generate(model, prompt, { ...stated, maxNewTokens, ignoreEos, signal, onToken })
+}
+
+function report(
+  session: Session,
+  { tokens, finishReason }: Generation,
+  promptLength: number,
+  tokenizer: Tokenizer | null,
+  proof: WrittenProof,
+): void {
+  const generated = tokens.subarray(promptLength)
+  const text = tokenizer?.decode(generated, { skipSpecialTokens: true }) ?? null
+  const json = { tokens: [...tokens], promptLength, text, finishReason, proof }
+  const entries: [string, string][] = [
+    ['tokens', `${promptLength} of prompt, ${generated.length} generated, ended by ${finishReason}`],
+    ...describeWritten(proof),
+  ]
+  print(session, json, `${text ?? generated.join(' ')}\n\n${listing(entries)}`)
+}

@@ -1,0 +1,73 @@
+// Files and lists that commands read, each refused by size before it is read.
+
+import { type FileHandle, open } from 'node:fs/promises'
+import { type ErrorCode, PocError, wrongValue } from '../errors'
+import { DEFAULT_MAX_PROOF_BYTES, MAX_TOKENS } from '../limits'
+import { decodeProof, type Proof } from '../proof'
+
+const MAX_JSON_BYTES = 2 ** 26 // a verdict on 2^20 samples has about 2^24
+const MAX_IDS_BYTES = MAX_TOKENS * 12
+
+/** Reads a proof and says how many bytes it has. */
+export async function readProof(path: string): Promise<{ proof: Proof; bytes: number }> {
+  const bytes = await readBounded(path, DEFAULT_MAX_PROOF_BYTES, 'PROOF_TOO_LARGE')
+  return { proof: decodeProof(bytes), bytes: bytes.length }
+}
+
+/** Reads a JSON file; `code` is the error of one that is no JSON or too large. */
+export async function readJsonFile(path: string, code: ErrorCode): Promise<unknown> {
+  const bytes = await readBounded(path, MAX_JSON_BYTES, code)
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    const received = cause instanceof Error ? cause.message : String(cause)
+    throw new PocError(code, `${path} must be JSON: ${received}`, { where: path, expected: 'JSON', received, cause })
+  }
+}
+
+/** Token ids from a flag: `1,2,3`, or `@FILE` with ids between commas, spaces or newlines. */
+export async function readIds(value: string, flag: string): Promise<Uint32Array> {
+  const isFile = value.startsWith('@')
+  const path = value.slice(1)
+  const text = isFile ? Buffer.from(await readBounded(path, MAX_IDS_BYTES, 'INVALID_ARGUMENT')).toString() : value
+  const where = isFile ? path : flag
+  const parts = text.trim().split(/\s*,\s*|\s+/)
+  if (parts.length === 1 && parts[0] === '') return new Uint32Array(0)
+  return Uint32Array.from(parts, (part, i) => {
+    const id = /^[0-9]{1,10}$/.test(part) ? Number(part) : Number.NaN
+    if (id <= 0xffffffff) return id
+    throw wrongValue('INVALID_ARGUMENT', `${where}, id ${i}`, 'a token id', part)
+  })
+}
+
+// Reads pipes too, whose size is not known beforehand.
+async function readBounded(path: string, maxBytes: number, code: ErrorCode): Promise<Uint8Array> {
+  const tooLarge = (received: string) => {
+    const expected = `at most ${maxBytes} bytes`
+    return new PocError(code, `${path} must be ${expected}, received ${received}`, { where: path, expected, received })
+  }
+  let file: FileHandle | undefined
+  try {
+    file = await open(path)
+    const { size } = await file.stat()
+    if (size > maxBytes) throw tooLarge(String(size))
+    const chunks: Buffer[] = []
+    let total = 0
+    for await (const chunk of file.createReadStream({ end: maxBytes, autoClose: false })) {
+      chunks.push(chunk)
+      total += chunk.length
+    }
+    if (total > maxBytes) throw tooLarge('more')
+    return new Uint8Array(Buffer.concat(chunks, total))
+  } catch (cause) {
+    throw cause instanceof PocError ? cause : unreadable(path, cause)
+  } finally {
+    await file?.close()
+  }
+}
+
+function unreadable(path: string, cause: unknown): PocError {
+  const received = (cause as NodeJS.ErrnoException).code ?? String(cause)
+  const message = received === 'ENOENT' ? `${path} does not exist` : `${path} cannot be read: ${received}`
+  return new PocError('FILE_NOT_FOUND', message, { where: path, expected: 'a readable file', received, cause })
+}

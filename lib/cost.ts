@@ -1,0 +1,112 @@
+// What a plan costs before anything runs: FLOPs within the dependency cone, and the bytes of its samples.
+import type { ModelConfig } from './config'
+import { wrongValue } from './errors'
+import { fieldsOf } from './header'
+import { type KvDtype, KV_DTYPE_BYTES, kvRowBytes } from './kv'
+import { integerIn } from './limits'
+import type { Plan } from './plan'
+
+/** The price of verifying a plan; FLOPs count 2 per multiply-add of matmuls and attention, and nothing else. */
+export interface PlanCost {
+  /** Layers that are computed, the deepest one in part. */
+  layers: number
+  /** Positions that are computed. */
+  positions: number
+  /** (layer, position) pairs. */
+  samples: number
+  /** Exact below 2^53, otherwise rounded to the nearest double. */
+  flops: number
+  /** K and V bytes of all samples. */
+  bytes: number
+  /** `flops` over those of a full prefill, 0 to 1. */
+  share: number
+}
+
+/**
+ * Cost of computing exactly what the plan needs.
+ *
+ * @param kvDtype - The header's; only `bytes` depends on it.
+ * @throws {PocError} INVALID_ARGUMENT when the plan goes deeper than the model
+ */
+export function planCost(plan: Plan, config: ModelConfig, kvDtype: KvDtype = 'f32'): PlanCost {
+  if (!Object.hasOwn(KV_DTYPE_BYTES, kvDtype)) {
+    throw wrongValue('INVALID_ARGUMENT', 'kvDtype', "'f32', 'f16' or 'bf16'", kvDtype)
+  }
+  const flops = costThroughLayer(plan, config, plan.deepestLayer)
+  return {
+    layers: plan.deepestLayer + 1,
+    positions: plan.numPositions,
+    samples: plan.numSamples,
+    flops,
+    bytes: plan.numSamples * 2 * kvRowBytes(config, kvDtype),
+    share: flops / fullPrefillCost(plan, config),
+  }
+}
+
+/**
+ * FLOPs spent when the samples of `layer` have been extracted: all layers before it, and its own K and V.
+ *
+ * @param layer - From 0 to `plan.deepestLayer`; -1 for nothing yet.
+ * @returns Exact below 2^53, otherwise rounded to the nearest double.
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function costThroughLayer(plan: Plan, config: ModelConfig, layer: number): number {
+  const perPosition = layerFlops(config)
+  fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
+  integerIn(plan.deepestLayer, 0, config.numLayers - 1, 'plan.deepestLayer', 'INVALID_ARGUMENT')
+  integerIn(layer, -1, plan.deepestLayer, 'layer', 'INVALID_ARGUMENT')
+  const cone = dependencyCone(plan)
+  let flops = 0n
+  for (let l = 0; l < layer; l++) {
+    flops += BigInt(cone[l]) * perPosition.keysAndValues
+    flops += BigInt(cone[l + 1]) * perPosition.rest + perPosition.pair * causalPairs(cone[l + 1], config)
+  }
+  const extracted = layer < 0 ? 0 : layer < plan.deepestLayer ? cone[layer] : (plan.layers.get(layer)?.length ?? 0)
+  return Number(flops + BigInt(extracted) * perPosition.keysAndValues)
+}
+
+/** FLOPs of a full prefill of the plan's positions: every layer, without the output head. Exact below 2^53. */
+export function fullPrefillCost(plan: Plan, config: ModelConfig): number {
+  const perPosition = layerFlops(config)
+  fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
+  const positions = BigInt(plan.numPositions) * (perPosition.keysAndValues + perPosition.rest)
+  const layer = positions + perPosition.pair * causalPairs(plan.numPositions, config)
+  return Number(BigInt(config.numLayers) * layer)
+}
+
+/** For each layer up to the deepest: how many positions, from 0 on, it or a deeper one needs as input. */
+function dependencyCone(plan: Plan): number[] {
+  const cone: number[] = new Array(plan.deepestLayer + 1).fill(0)
+  let needed = 0
+  for (let layer = plan.deepestLayer; layer >= 0; layer--) {
+    const positions = plan.layers.get(layer)
+    if (positions) needed = Math.max(needed, positions[positions.length - 1] + 1)
+    cone[layer] = needed
+  }
+  return cone
+}
+
+/** FLOPs of one layer: for a position's K and V, for the rest of a position, for one (query, key) pair. */
+function layerFlops(config: ModelConfig): { keysAndValues: bigint; rest: bigint; pair: bigint } {
+  fieldsOf(config, 'config', 'INVALID_ARGUMENT')
+  const hidden = size(config, 'hiddenSize')
+  const queryWidth = size(config, 'numHeads') * size(config, 'headDim')
+  const kvWidth = size(config, 'numKvHeads') * size(config, 'headDim')
+  return {
+    keysAndValues: 4n * hidden * kvWidth,
+    rest: 4n * hidden * queryWidth + 6n * hidden * size(config, 'intermediateSize'), // q, o; gate, up, down
+    pair: 4n * queryWidth, // a score and a weighted value
+  }
+}
+
+/** Pairs of a query at 0 .. count - 1 and a key that it sees. */
+function causalPairs(count: number, config: ModelConfig): bigint {
+  const n = BigInt(count)
+  const triangle = (side: bigint) => (side * (side + 1n)) / 2n
+  const window = config.slidingWindow === null ? n : size(config, 'slidingWindow')
+  return n <= window ? triangle(n) : triangle(window) + (n - window) * window
+}
+
+function size(config: ModelConfig, name: keyof ModelConfig): bigint {
+  return BigInt(integerIn(config[name], 1, 2 ** 31, `config.${name}`, 'INVALID_ARGUMENT'))
+}

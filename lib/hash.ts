@@ -1,0 +1,101 @@
+// SHA-256 with one domain tag per use, so that no digest of one kind can be passed off as another.
+import { createHash, type Hash } from 'node:crypto'
+import { wrongValue } from './errors'
+import type { LayerSamples } from './kv'
+
+/** What a digest is for; part of every hash input. */
+export type HashUse =
+  | 'binding'
+  | 'context-start'
+  | 'context'
+  | 'token-sampler'
+  | 'layer-sampler'
+  | 'proof'
+  | 'samples'
+  | 'seed'
+
+/** Bytes of every digest in the formats. */
+export const DIGEST_BYTES = 32
+
+/** The bytes that every hash input of one use begins with: ASCII "proof-of-cache/v1/<use>" and a zero byte. */
+export function domainTag(use: HashUse): Uint8Array {
+  return new Uint8Array(Buffer.from(`proof-of-cache/v1/${use}\0`, 'latin1'))
+}
+
+/** SHA-256 over bytes that already begin with a domain tag. */
+export function sha256(tagged: Uint8Array): Uint8Array {
+  return plainBytes(createHash('sha256').update(tagged).digest())
+}
+
+/** SHA-256 over the tag of `use` and then `parts`. */
+export function taggedHash(use: HashUse, ...parts: Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256').update(domainTag(use))
+  for (const part of parts) hash.update(part)
+  return plainBytes(hash.digest())
+}
+
+/** H(context) or H(context, le32(counter)) for one use, with its input laid out once: samplers call it per token. */
+export function contextHash(use: HashUse): (context: Uint8Array, counter?: number) => Uint8Array {
+  const tag = domainTag(use)
+  const end = tag.length + DIGEST_BYTES
+  const input = new Uint8Array(end + 4)
+  const view = new DataView(input.buffer)
+  input.set(tag)
+  return (context, counter) => {
+    input.set(checkDigest(context, 'context'), tag.length)
+    if (counter === undefined) return sha256(input.subarray(0, end))
+    view.setUint32(end, counter, true)
+    return sha256(input)
+  }
+}
+
+/** `bytes` if they are as long as a digest. */
+export function checkDigest(bytes: unknown, where: string): Uint8Array {
+  if (bytes instanceof Uint8Array && bytes.length === DIGEST_BYTES) return bytes
+  throw wrongValue('INVALID_ARGUMENT', where, `a Uint8Array of ${DIGEST_BYTES} bytes`, bytes)
+}
+
+/** Numbers as consecutive unsigned 32-bit little-endian words, on any machine. */
+export function le32(values: ArrayLike<number>): Uint8Array {
+  const bytes = new Uint8Array(values.length * 4)
+  const view = new DataView(bytes.buffer)
+  for (let i = 0; i < values.length; i++) view.setUint32(i * 4, values[i], true)
+  return bytes
+}
+
+/** The words that {@link le32} wrote; `bytes` holds a whole number of them. */
+export function fromLe32(bytes: Uint8Array): Uint32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const values = new Uint32Array(bytes.length >>> 2)
+  for (let i = 0; i < values.length; i++) values[i] = view.getUint32(i * 4, true)
+  return values
+}
+
+/** Collects layers into the digest of a set of samples. */
+export interface SamplesHash {
+  /** The next layer, in ascending order; a layer without positions is left out of the digest. */
+  push(layer: LayerSamples): void
+  /** The digest so far, as hex; `push` may go on afterwards. */
+  digest(): string
+}
+
+/** The digest over recomputed samples that a verdict states, fed layer by layer. */
+export function createSamplesHash(): SamplesHash {
+  const hash: Hash = createHash('sha256').update(domainTag('samples'))
+  return {
+    push({ layer, positions, k, v }) {
+      if (positions.length === 0) return
+      hash
+        .update(le32([layer, positions.length]))
+        .update(le32(positions))
+        .update(k)
+        .update(v)
+    },
+    digest: () => hash.copy().digest('hex'),
+  }
+}
+
+// Node's digests are Buffers, whose `slice` and JSON differ from those of the Uint8Array promised in the API.
+function plainBytes(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+}

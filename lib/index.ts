@@ -1,0 +1,44 @@
+// The public names, grouped by stage. No logic here.
+
+// Verify: the main job.
+export { verify, type VerifyOptions } from './verify'
+
+// Prove: while generating, or for tokens that exist.
+export { generate, type GenerateOptions, type Generation } from './generate'
+export { prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptions } from './prove'
+
+// Models.
+export { type LoadOptions, Model } from './model'
+export type { Architecture, ModelConfig, RopeScaling } from './config'
+export { loadTokenizer, type Tokenizer } from './tokenizer'
+export { type Info, info } from './addon'
+
+// Every stage alone: binding and plan, prefill, extraction, matching.
+export {
+  bindingDigest,
+  type ContextChain,
+  contextChain,
+  type Numerics,
+  type ProofHeader,
+  type SamplingParams,
+} from './binding'
+export { type LayerSampler, parseLayerSampler, parseTokenSampler, type TokenSampler } from './sampler'
+export type { Samplers } from './custom-sampler'
+export { createPlan, type Plan } from './plan'
+export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
+export { prefill, type PrefillOptions } from './prefill'
+export { contiguousLayout, extractRows, type KvCacheLayout } from './extract'
+export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples } from './kv'
+export { createMatcher, type Matcher, type MatchResult } from './matcher'
+
+// What is handed over: proofs and verdicts.
+export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'
+export { parseVerdict, type Reason, type ReasonCode, type SampleIndex, type Verdict, type VerdictStatus } from './verdict'
+export { type CheckOptions, checkVerdict, type VerdictProblem } from './check'
+
+// Payoffs and disputes.
+export * from './terms'
+export * from './payoff'
+export * from './dispute'
+
+export { type ErrorCode, type ErrorDetails, PocError } from './errors'

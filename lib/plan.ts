@@ -1,0 +1,75 @@
+// The plan: which (layer, position) pairs a proof must hold, as everyone derives it from header and tokens.
+import { bindingDigest, contextChain, type ProofHeader } from './binding'
+import { resolveLayerSampler, resolveTokenSampler, type Samplers } from './custom-sampler'
+import { PocError, wrongValue } from './errors'
+import { checkHeader, fieldsOf } from './header'
+import { integerIn, MAX_SAMPLES, MAX_TOKENS, MIN_TOKENS } from './limits'
+
+export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
+
+/** Which K and V vectors a proof holds. */
+export interface Plan {
+  /** Positions that have KV: `tokens.length - 1`, since the last token is never fed back. */
+  readonly numPositions: number
+  /** Ascending layers, each with its strictly increasing positions. */
+  readonly layers: ReadonlyMap<number, Uint32Array>
+  /** The last layer of `layers`; nothing deeper is computed. */
+  readonly deepestLayer: number
+  /** Digest of binding and all tokens, 32 bytes. */
+  readonly contextDigest: Uint8Array
+  /** (layer, position) pairs. */
+  readonly numSamples: number
+}
+
+/**
+ * Evaluates the samplers at every position that has KV.
+ *
+ * The last of these positions is always in the plan, so that the samples depend on every token but the last one;
+ * that one is bound by the context digest alone.
+ * @param tokens - Token ids, prompt then generated, 2 to 2^20 of them.
+ * @param samplers - Needed only for custom samplers; the names must be those of the header.
+ * @throws {PocError} INVALID_ARGUMENT, or PROOF_TOO_LARGE for more than 2^20 samples
+ * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
+ */
+export function createPlan(header: ProofHeader, tokens: ArrayLike<number>, samplers: Samplers = {}): Plan {
+  const { numLayers, promptLength, ...names } = checkHeader(header, 'INVALID_ARGUMENT')
+  fieldsOf(samplers, 'samplers', 'INVALID_ARGUMENT')
+  const numTokens = checkTokens(tokens, promptLength)
+  const tokenSampler = resolveTokenSampler(names.tokenSampler, samplers.tokenSampler)
+  const layerSampler = resolveLayerSampler(names.layerSampler, samplers.layerSampler)
+  const chain = contextChain(bindingDigest(header))
+  const last = numTokens - 2
+  const positionsOf = new Map<number, number[]>()
+  let numSamples = 0
+  for (let position = 0; position <= last; position++) {
+    const context = chain.push(tokens[position])
+    if (!tokenSampler.samples(context, position) && position !== last) continue
+    const layers = layerSampler.layers(context, position, numLayers)
+    numSamples += layers.length
+    if (numSamples > MAX_SAMPLES) throw tooManySamples(position)
+    for (const layer of layers) {
+      const positions = positionsOf.get(layer)
+      if (positions) positions.push(position)
+      else positionsOf.set(layer, [position])
+    }
+  }
+  const layers = new Map(
+    [...positionsOf].sort(([a], [b]) => a - b).map(([layer, positions]) => [layer, Uint32Array.from(positions)]),
+  )
+  const deepestLayer = Math.max(...layers.keys())
+  return { numPositions: last + 1, layers, deepestLayer, contextDigest: chain.push(tokens[last + 1]), numSamples }
+}
+
+function checkTokens(tokens: ArrayLike<number>, promptLength: number): number {
+  const isList = Array.isArray(tokens) || (ArrayBuffer.isView(tokens) && !(tokens instanceof DataView))
+  if (!isList) throw wrongValue('INVALID_ARGUMENT', 'tokens', 'an array or typed array of token ids', tokens)
+  const numTokens = integerIn(tokens.length, MIN_TOKENS, MAX_TOKENS, 'tokens.length', 'INVALID_ARGUMENT')
+  integerIn(promptLength, 1, numTokens, 'header.promptLength', 'INVALID_ARGUMENT')
+  return numTokens
+}
+
+function tooManySamples(position: number): PocError {
+  const where = `plan at position ${position}`
+  const expected = `at most ${MAX_SAMPLES} samples`
+  return new PocError('PROOF_TOO_LARGE', `${where}: the samplers pick more than ${MAX_SAMPLES}`, { where, expected })
+}

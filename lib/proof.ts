@@ -1,0 +1,164 @@
+// The proof that a generator hands over: header, tokens and sampled KV vectors; and its bytes.
+import type { ProofHeader } from './binding'
+import { decodeCanonical, encodeCanonical } from './cbor'
+import { type ErrorCode, PocError, wrongValue } from './errors'
+import { le32, taggedHash } from './hash'
+import { checkHeader, fieldsOf, headerFields, headerOf } from './header'
+import { bytesOf, hexFrom, hexOf } from './hex'
+import { type KvSample, kvRowBytes } from './kv'
+import { DEFAULT_MAX_PROOF_BYTES, integerIn, MAX_PROOF_BYTES, MAX_TOKENS, MIN_TOKENS } from './limits'
+import { bytesIn, checkNumSamples, groupsOf, samplesOf, words } from './sample-groups'
+
+/** What a generator claims to have computed. */
+export interface Proof {
+  header: ProofHeader
+  /** Prompt, then generated tokens. */
+  tokens: Uint32Array
+  /** Hex of the context digest at the last token; binds that token, which has no KV. */
+  contextDigest: string
+  /** In strict (layer, position) order. */
+  samples: KvSample[]
+}
+
+/** Bounds of one call. */
+export interface ProofLimits {
+  /** Most bytes of an encoded proof, at most 2^31; 256 MiB unless stated. */
+  maxBytes?: number
+}
+
+const FORMAT = 'proof-of-cache'
+// A map of five, whose first key is its shortest: every proof begins with the same 20 bytes.
+const MAGIC = new Uint8Array(Buffer.from(`\xa5\x63poc\x6e${FORMAT}`, 'latin1'))
+
+/**
+ * The bytes of a proof, as docs/FORMATS.md lays them out.
+ *
+ * Checks form only: whether the samples are those of the plan, and the context digest that of the tokens, is for
+ * the verifier to say.
+ * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE
+ */
+export function encodeProof(proof: Proof, limits: ProofLimits = {}): Uint8Array {
+  const maxBytes = checkLimits(limits)
+  const checked = checkProof(proof, 'INVALID_ARGUMENT')
+  const sampleBytes = 4 + 2 * kvRowBytes(checked.header, checked.header.kvDtype)
+  checkSize(checked.tokens.length * 4 + checked.samples.length * sampleBytes, maxBytes) // before memory is taken
+  const bytes = encodeChecked(checked)
+  checkSize(bytes.length, maxBytes)
+  return bytes
+}
+
+/**
+ * Reads a proof; every byte sequence gives a well-formed proof or an error, at a cost bounded by its length.
+ *
+ * Strict: `encodeProof(decodeProof(bytes))` is `bytes`, so a proof has one encoding and one digest.
+ * @throws {PocError} PROOF_MALFORMED, PROOF_TOO_LARGE, or INVALID_ARGUMENT when `bytes` is not a Uint8Array
+ */
+export function decodeProof(bytes: Uint8Array, limits: ProofLimits = {}): Proof {
+  const maxBytes = checkLimits(limits)
+  if (!(bytes instanceof Uint8Array)) throw wrongValue('INVALID_ARGUMENT', 'proof', 'a Uint8Array', bytes)
+  checkSize(bytes.length, maxBytes)
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) // a Buffer's slices would alias it
+  const magicEnd = firstDifference(MAGIC, plain)
+  if (magicEnd < MAGIC.length) throw malformedAt(magicEnd, `the first ${MAGIC.length} bytes of every proof`)
+  const proof = checkProof(proofOf(decodeCanonical(plain)), 'PROOF_MALFORMED')
+  const canonical = encodeChecked(proof)
+  if (Buffer.compare(canonical, plain) !== 0) {
+    throw malformedAt(firstDifference(canonical, plain), 'deterministic CBOR with the keys of this format')
+  }
+  return proof
+}
+
+/**
+ * SHA-256 over a proof's bytes, 64 hex digits.
+ *
+ * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE
+ */
+export function proofDigest(proof: Proof): string {
+  return hexFrom(taggedHash('proof', encodeProof(proof, { maxBytes: MAX_PROOF_BYTES })))
+}
+
+/** The rules of form that hold for a caller's object and for decoded bytes alike. */
+function checkProof(proof: Proof, code: ErrorCode): Proof {
+  fieldsOf(proof, 'proof', code)
+  const header = checkHeader(proof.header, code, 'proof.header')
+  const { tokens, samples } = proof
+  if (!(tokens instanceof Uint32Array)) throw wrongValue(code, 'proof.tokens', 'a Uint32Array', tokens)
+  integerIn(tokens.length, MIN_TOKENS, MAX_TOKENS, 'proof.tokens.length', code)
+  integerIn(header.promptLength, 1, tokens.length, 'proof.header.promptLength', code)
+  const contextDigest = hexOf(proof.contextDigest, 32, 32, 'proof.contextDigest', code)
+  if (!Array.isArray(samples)) throw wrongValue(code, 'proof.samples', 'an array', samples)
+  checkNumSamples(samples.length)
+  const rowBytes = kvRowBytes(header, header.kvDtype)
+  for (let i = 0; i < samples.length; i++) {
+    checkSample(samples[i], `proof.samples[${i}]`, { header, numPositions: tokens.length - 1, rowBytes, code })
+    if (i > 0 && !isBefore(samples[i - 1], samples[i])) {
+      throw wrongValue(code, `proof.samples[${i}]`, 'after the one before it in (layer, position) order', samples[i])
+    }
+  }
+  return { header, tokens, contextDigest, samples }
+}
+
+interface SampleRules {
+  header: ProofHeader
+  numPositions: number
+  rowBytes: number
+  code: ErrorCode
+}
+
+function checkSample(sample: KvSample, where: string, { header, numPositions, rowBytes, code }: SampleRules): void {
+  fieldsOf(sample, where, code)
+  integerIn(sample.layer, 0, header.numLayers - 1, `${where}.layer`, code)
+  integerIn(sample.position, 0, numPositions - 1, `${where}.position`, code)
+  for (const part of ['k', 'v'] as const) {
+    const row: unknown = sample[part]
+    if (!(row instanceof Uint8Array) || row.length !== rowBytes) {
+      throw wrongValue(code, `${where}.${part}`, `a Uint8Array of ${rowBytes} bytes`, row)
+    }
+  }
+}
+
+function isBefore(a: KvSample, b: KvSample): boolean {
+  return a.layer < b.layer || (a.layer === b.layer && a.position < b.position)
+}
+
+function encodeChecked({ header, tokens, contextDigest, samples }: Proof): Uint8Array {
+  return encodeCanonical({
+    poc: FORMAT,
+    header: headerFields(header),
+    tokens: le32(tokens),
+    context: bytesOf(contextDigest),
+    samples: groupsOf(samples),
+  })
+}
+
+/** A decoded map with the types of a proof; only what would cost memory is checked here, the rest by checkProof. */
+function proofOf(map: unknown): Proof {
+  if (!(map instanceof Map)) throw wrongValue('PROOF_MALFORMED', 'proof', 'a map', map)
+  const header = checkHeader(headerOf(map.get('header')), 'PROOF_MALFORMED', 'proof.header')
+  return {
+    header,
+    tokens: words(map.get('tokens'), MAX_TOKENS, 'proof.tokens'),
+    contextDigest: hexFrom(bytesIn(map.get('context'), 'proof.context')),
+    samples: samplesOf(map.get('samples'), kvRowBytes(header, header.kvDtype)),
+  }
+}
+
+function malformedAt(byte: number, expected: string): PocError {
+  const where = `proof at byte ${byte}`
+  return new PocError('PROOF_MALFORMED', `${where}: expected ${expected}`, { where, expected })
+}
+
+function firstDifference(a: Uint8Array, b: Uint8Array): number {
+  let i = 0
+  while (i < a.length && i < b.length && a[i] === b[i]) i++
+  return i
+}
+
+function checkLimits(limits: ProofLimits): number {
+  const { maxBytes = DEFAULT_MAX_PROOF_BYTES } = fieldsOf(limits, 'limits', 'INVALID_ARGUMENT')
+  return integerIn(maxBytes, 1, MAX_PROOF_BYTES, 'maxBytes', 'INVALID_ARGUMENT')
+}
+
+function checkSize(bytes: number, maxBytes: number): void {
+  if (bytes > maxBytes) throw wrongValue('PROOF_TOO_LARGE', 'proof', `at most ${maxBytes} bytes`, bytes)
+}

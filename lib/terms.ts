@@ -1,0 +1,291 @@
+// The terms of one stakepool: exact ratios and amounts, and a linter for what they reward.
+// Source: Proof of Cache, sections 3.3.1 to 3.3.3. Each finding is derived in docs/PAYOFFS.md.
+
+import { type ErrorCode, PocError, wrongValue } from './errors'
+
+/** An exact non-negative fraction in lowest terms; `den` is greater than 0. */
+export interface Ratio {
+  readonly num: bigint
+  readonly den: bigint
+}
+
+/** `'1/10'`, `'0.1'`, `'3'`, `[1n, 10n]` or a {@link Ratio}; no number, which would have been rounded. */
+export type RatioLike = Ratio | string | readonly [num: bigint, den: bigint]
+
+/** An amount in the smallest unit: a bigint, a decimal string or a safe integer. */
+export type AmountLike = bigint | string | number
+
+const DEADLOCK_RULES = ['return-deposits', 'confirm-generator', 'refund-user'] as const
+
+/** What empties the pool when no two results agree; docs/PAYOFFS.md gives the reason of each. */
+export type DeadlockRule = (typeof DEADLOCK_RULES)[number]
+
+/** What user, generator and verifiers agreed on before the first deposit. */
+export interface Terms {
+  /** The user pays alpha Cg for the service and at most alpha Cv for its verification. */
+  readonly alpha: Ratio
+  /** A generator stakes beta Cg, a verifier beta Cv. */
+  readonly beta: Ratio
+  /** Cg, smallest unit, at least 1. */
+  readonly generationCost: bigint
+  /** Cv, smallest unit, at least 1. */
+  readonly verificationCost: bigint
+  /** Verdicts after which a dispute without agreement is a deadlock, 1 to {@link MAX_STAGES}. */
+  readonly maxStages: number
+  readonly onDeadlock: DeadlockRule
+}
+
+/** {@link Terms} as a caller or a JSON file writes them; `onDeadlock` is `'return-deposits'` if left out. */
+export interface TermsInput {
+  alpha: RatioLike
+  beta: RatioLike
+  generationCost: AmountLike
+  verificationCost: AmountLike
+  maxStages: number
+  onDeadlock?: DeadlockRule
+}
+
+/** {@link Terms} in JSON: ratios as `'n/d'`, amounts as decimal strings. */
+export type TermsJson = { [K in keyof Terms]: Terms[K] extends Ratio | bigint ? string : Terms[K] }
+
+/** The four products that every deposit and payout is made of; smallest unit. */
+export interface TermsAmounts {
+  /** alpha Cg: the user's payment for the service. */
+  servicePayment: bigint
+  /** alpha Cv: the most that verification may cost the user. */
+  verificationPayment: bigint
+  /** beta Cg. */
+  generatorStake: bigint
+  /** beta Cv, of each verifier. */
+  verifierStake: bigint
+}
+
+/** What {@link lintTerms} tests terms against. */
+export interface TermsAssumptions {
+  /** Share of results that the user challenges, 0 to 1. Given with the next two, or not at all. */
+  challengeProbability?: RatioLike
+  /** Share of challenged wrong results that end with the generator refuted, 0 to 1. */
+  detectionProbability?: RatioLike
+  /** What a wrong result saves the generator, caught or not; smallest unit. */
+  cheatingGain?: AmountLike
+  /** What one verification costs the verifier itself; smallest unit. */
+  verifierWorkCost?: AmountLike
+  /** The most that the user agrees to lose by one challenge; alpha Cg if left out. */
+  userLossLimit?: AmountLike
+}
+
+/** Stable code of a finding. */
+export type TermsFindingCode =
+  | 'insolvent' // the second verifier's payout would be negative
+  | 'verifier_underpaid' // the second verifier can earn less than alpha Cv by being right
+  | 'never_slashed' // one stage: no two verifiers can ever agree
+  | 'user_loss_above_limit' // alpha Cv is over the limit
+  | 'cheating_pays' // the expected penalty does not exceed the gain
+  | 'verifier_work_unpaid' // being right can earn less than the work costs
+
+/** Something that terms reward wrongly; an `error` cannot be settled, and {@link createTerms} refuses it. */
+export interface TermsFinding {
+  code: TermsFindingCode
+  severity: 'error' | 'warning'
+  message: string
+}
+
+/** The most stages that terms may allow. */
+export const MAX_STAGES = 100
+
+const DIGITS = 78 // as many as 2^256 has, the widest amount of the ledgers in use
+const LIMIT = 10n ** BigInt(DIGITS)
+
+/**
+ * Reads an exact ratio and brings it to lowest terms.
+ * @throws {PocError} `code`: another form, negative, zero denominator, over 78 digits.
+ */
+export function parseRatio(value: unknown, where = 'ratio', code: ErrorCode = 'INVALID_ARGUMENT'): Ratio {
+  const [num, den] = fraction(value) ?? [0n, 0n]
+  if (num >= 0n && num < LIMIT && den > 0n && den < LIMIT) {
+    const divisor = gcd(num, den)
+    return Object.freeze({ num: num / divisor, den: den / divisor })
+  }
+  throw wrongValue(code, where, `a ratio such as "1/10" or "0.1" (a string, up to ${DIGITS} digits)`, value)
+}
+
+/** The canonical text of a ratio, `'n/d'`. */
+export function formatRatio(ratio: Ratio): string {
+  return `${ratio.num}/${ratio.den}`
+}
+
+/**
+ * Reads an amount in the smallest unit, 0 or more.
+ * @throws {PocError} `code`: another form, negative, not a safe integer, over 78 digits.
+ */
+export function parseAmount(value: unknown, where = 'amount', code: ErrorCode = 'INVALID_ARGUMENT'): bigint {
+  if (typeof value === 'bigint' && value >= 0n && value < LIMIT) return value
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value)
+  if (typeof value === 'string' && /^(0|[1-9][0-9]{0,77})$/.test(value)) return BigInt(value)
+  throw wrongValue(code, where, `an amount (decimal string or safe integer, up to ${DIGITS} digits)`, value)
+}
+
+/**
+ * Makes terms that can always be settled.
+ * @throws {PocError} TERMS_INVALID: a wrong field, a fractional product, an error of {@link lintTerms}.
+ * @see Proof of Cache, section 3.3.1.
+ */
+export function createTerms(input: TermsInput): Terms {
+  const terms = readTerms(input)
+  const error = lintTerms(terms).find((finding) => finding.severity === 'error')
+  if (error) throw new PocError('TERMS_INVALID', `these terms cannot be settled: ${error.message}`)
+  return terms
+}
+
+/** {@link createTerms} for a value of unknown shape, such as parsed JSON; throws the same. */
+export function parseTerms(json: unknown): Terms {
+  return createTerms(json as TermsInput)
+}
+
+/** The JSON form of terms; {@link parseTerms} reads it back. */
+export function termsToJson(terms: Terms): TermsJson {
+  const { generationCost, verificationCost, maxStages, onDeadlock } = terms
+  const ratios = { alpha: formatRatio(terms.alpha), beta: formatRatio(terms.beta) }
+  const costs = { generationCost: `${generationCost}`, verificationCost: `${verificationCost}` }
+  return { ...ratios, ...costs, maxStages, onDeadlock }
+}
+
+/**
+ * The four products of the terms.
+ * @throws {PocError} TERMS_INVALID: one of them is not a whole number of units.
+ */
+export function termsAmounts(terms: Terms): TermsAmounts {
+  return {
+    servicePayment: product('alpha * generationCost', terms.alpha, terms.generationCost),
+    verificationPayment: product('alpha * verificationCost', terms.alpha, terms.verificationCost),
+    generatorStake: product('beta * generationCost', terms.beta, terms.generationCost),
+    verifierStake: product('beta * verificationCost', terms.beta, terms.verificationCost)
+  }
+}
+
+/** What each party deposits, smallest unit; throws as {@link termsAmounts}. */
+export function termsDeposits(terms: Terms): { user: bigint; generator: bigint; verifier: bigint } {
+  const { servicePayment, verificationPayment, generatorStake, verifierStake } = termsAmounts(terms)
+  return { user: servicePayment + verificationPayment, generator: generatorStake, verifier: verifierStake }
+}
+
+/**
+ * Says what is wrong with the economics of terms, in the order of {@link TermsFindingCode}.
+ *
+ * Cheating is deterred when `c d L > g` (challenge and detection probability, gain), L being what a refuted
+ * generator forgoes: (alpha + beta) Cg. With one stage a rejection deadlocks and slashes no stake: L is then
+ * alpha Cg, or 0 under `'confirm-generator'`.
+ * @throws {PocError} TERMS_INVALID: terms of a wrong form; INVALID_ARGUMENT: assumptions of a wrong form.
+ * @see Proof of Cache, section 3.3.3.
+ */
+export function lintTerms(input: TermsInput, assumptions: TermsAssumptions = {}): TermsFinding[] {
+  const terms = readTerms(input)
+  const amounts = termsAmounts(terms)
+  const { cheating, work, limit = amounts.servicePayment } = readAssumptions(assumptions, terms)
+  const promised = amounts.verificationPayment
+  const slashes = terms.maxStages > 1
+  const net = amounts.generatorStake - promised // of V_2 that confirms V_1: its payout less its stake
+  const payout = net + amounts.verifierStake
+  const least = slashes && net < promised ? net : promised
+  const found: [TermsFindingCode, boolean, string][] = [
+    ['insolvent', slashes && payout < 0n, `V_2 would be paid ${payout} for confirming V_1`],
+    ['verifier_underpaid', least < promised, `V_2 nets ${net} by confirming V_1, alpha Cv is ${promised}`],
+    ['never_slashed', !slashes, 'maxStages is 1: every rejection is a deadlock, no generator is slashed'],
+    ['user_loss_above_limit', promised > limit, `a challenge may cost the user ${promised}, over ${limit}`],
+    ['cheating_pays', cheating.pays, cheating.message],
+    ['verifier_work_unpaid', least < (work ?? least), `a verifier may net ${least} by work costing ${work}`]
+  ]
+  return found.flatMap(([code, holds, message]) =>
+    holds ? [{ code, severity: code === 'insolvent' ? 'error' : 'warning', message }] : []
+  )
+}
+
+function readAssumptions(given: TermsAssumptions, terms: Terms) {
+  const cheating = ['challengeProbability', 'detectionProbability', 'cheatingGain'] as const
+  checkKeys(given, 'assumptions', [], [...cheating, 'verifierWorkCost', 'userLossLimit'], 'INVALID_ARGUMENT')
+  const { verifierWorkCost: work, userLossLimit: limit } = given
+  const lint = cheating.some((key) => given[key] !== undefined)
+  return {
+    cheating: lint ? deterrence(given, terms) : { pays: false, message: '' },
+    work: work === undefined ? work : parseAmount(work, 'verifierWorkCost'),
+    limit: limit === undefined ? limit : parseAmount(limit, 'userLossLimit')
+  }
+}
+
+function deterrence(given: TermsAssumptions, terms: Terms): { pays: boolean; message: string } {
+  const challenged = probability(given.challengeProbability, 'challengeProbability')
+  const detected = probability(given.detectionProbability, 'detectionProbability')
+  const gain = parseAmount(given.cheatingGain, 'cheatingGain')
+  const { servicePayment, generatorStake } = termsAmounts(terms)
+  const byDeadlock = terms.onDeadlock === 'confirm-generator' ? 0n : servicePayment
+  const forgone = terms.maxStages > 1 ? servicePayment + generatorStake : byDeadlock
+  const num = challenged.num * detected.num * forgone
+  const den = challenged.den * detected.den
+  return { pays: num <= gain * den, message: `cheating gains ${gain}, the expected penalty is ${num}/${den}` }
+}
+
+function probability(value: unknown, where: string): Ratio {
+  const ratio = parseRatio(value, where)
+  if (ratio.num <= ratio.den) return ratio
+  throw wrongValue('INVALID_ARGUMENT', where, 'a ratio from 0 to 1', formatRatio(ratio))
+}
+
+function readTerms(input: TermsInput): Terms {
+  const required = ['alpha', 'beta', 'generationCost', 'verificationCost', 'maxStages']
+  checkKeys(input, 'terms', required, ['onDeadlock'], 'TERMS_INVALID')
+  const { maxStages, onDeadlock = 'return-deposits' } = input
+  if (!Number.isInteger(maxStages) || maxStages < 1 || maxStages > MAX_STAGES) {
+    throw wrongValue('TERMS_INVALID', 'maxStages', `an integer from 1 to ${MAX_STAGES}`, maxStages)
+  }
+  if (!DEADLOCK_RULES.includes(onDeadlock)) {
+    throw wrongValue('TERMS_INVALID', 'onDeadlock', `one of ${DEADLOCK_RULES.join(', ')}`, onDeadlock)
+  }
+  const terms = {
+    alpha: parseRatio(input.alpha, 'alpha', 'TERMS_INVALID'),
+    beta: parseRatio(input.beta, 'beta', 'TERMS_INVALID'),
+    generationCost: parseAmount(input.generationCost, 'generationCost', 'TERMS_INVALID'),
+    verificationCost: parseAmount(input.verificationCost, 'verificationCost', 'TERMS_INVALID'),
+    maxStages,
+    onDeadlock
+  }
+  for (const [party, amount] of Object.entries(termsDeposits(terms))) {
+    if (amount > 0n && amount < LIMIT) continue
+    throw wrongValue('TERMS_INVALID', `the ${party}'s deposit`, `1 or more, up to ${DIGITS} digits`, amount)
+  }
+  return Object.freeze(terms)
+}
+
+/** Unknown keys are refused: a misspelt optional one would silently mean its default. */
+function checkKeys(value: unknown, where: string, required: string[], optional: string[], code: ErrorCode) {
+  const expected = `an object of ${[...required, ...optional].join(', ')}`
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (!isObject) throw wrongValue(code, where, expected, value)
+  const keys = Object.keys(value)
+  const missing = required.find((key) => !keys.includes(key))
+  if (missing !== undefined) throw wrongValue(code, `${where}.${missing}`, 'given', undefined)
+  const unknown = keys.find((key) => !required.includes(key) && !optional.includes(key))
+  if (unknown !== undefined) throw wrongValue(code, where, expected, unknown)
+}
+
+function product(name: string, ratio: Ratio, cost: bigint): bigint {
+  const scaled = ratio.num * cost
+  if (scaled % ratio.den === 0n) return scaled / ratio.den
+  throw wrongValue('TERMS_INVALID', name, 'a whole number of units', `${scaled}/${ratio.den}`)
+}
+
+/** Numerator and denominator as written, or null for every other form. */
+function fraction(value: unknown): [bigint, bigint] | null {
+  if (typeof value === 'string') {
+    const match = /^([0-9]{1,78})(?:\/([0-9]{1,78})|\.([0-9]{1,78}))?$/.exec(value)
+    if (!match) return null
+    const [, whole, den, decimals = ''] = match
+    return [BigInt(whole + decimals), den === undefined ? 10n ** BigInt(decimals.length) : BigInt(den)]
+  }
+  if (typeof value !== 'object' || value === null) return null
+  const [num, den, ...rest] = Array.isArray(value) ? value : [(value as Ratio).num, (value as Ratio).den]
+  return rest.length === 0 && typeof num === 'bigint' && typeof den === 'bigint' ? [num, den] : null
+}
+
+function gcd(a: bigint, b: bigint): bigint {
+  return b === 0n ? a : gcd(b, a % b)
+}

@@ -1,0 +1,52 @@
+// Runs native work off the JS thread, on threads of our own, and settles promises on it.
+// Not libuv's pool: node waits for pool work before it calls cleanup hooks, so work there could not be
+// stopped by worker.terminate(), and long jobs would keep fs, dns and crypto waiting.
+#pragma once
+#include <napi.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "error.h"
+
+namespace poc::binding {
+
+using CancelFlag = std::shared_ptr<std::atomic<bool>>;
+
+class Executor {
+ public:
+  explicit Executor(Napi::Env env);
+  ~Executor();
+
+  // Calls work() on a thread, then resolves the promise with result(env) or rejects it. `keep` lists JS
+  // values (buffers that work() writes to, the owner) that must live until then. When the environment
+  // is torn down, every `cancel` flag is set and the threads are joined before anything is freed.
+  Napi::Promise run(Napi::Env env, CancelFlag cancel, const std::vector<Napi::Value>& keep,
+                    std::function<void()> work, std::function<Napi::Value(Napi::Env)> result);
+
+ private:
+  struct Job;
+  static void settle(napi_env env, napi_value, void* context, void* data);
+  static void cleanup(void* self);
+  void thread_main();
+  void stop();
+
+  napi_env env_;
+  napi_threadsafe_function to_js_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job*> queue_;
+  std::list<std::unique_ptr<Job>> jobs_;  // all unsettled ones; JS thread only
+  std::vector<std::thread> threads_;
+  size_t max_threads_, idle_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace poc::binding

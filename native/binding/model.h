@@ -1,0 +1,43 @@
+// The JS class Model: weights loaded off the JS thread, shared by every run that uses them.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/model.h"
+#include "executor.h"
+
+namespace poc::binding {
+
+struct StoredTensor {
+  Dtype dtype;
+  size_t rows, cols, file, offset;
+};
+
+class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  // new Model(config, files, tensors, options); see lib/addon.ts.
+  explicit ModelWrap(const Napi::CallbackInfo& info);
+
+  // The loaded model of a JS object; throws INVALID_ARGUMENT for another object, CLOSED, or when unloaded.
+  static ModelWrap& unwrap(const Napi::Value& value);
+  std::shared_ptr<const Model> model() const;
+  // A cancel flag that close() will set too.
+  CancelFlag new_cancel_flag();
+
+ private:
+  struct Source;
+  Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value progress(const Napi::CallbackInfo& info);
+  void cancel(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Source> source_;     // what to load; null once loaded
+  std::shared_ptr<const Model> model_;
+  std::vector<std::weak_ptr<std::atomic<bool>>> flags_;
+  bool closed_ = false;
+};
+
+}  // namespace poc::binding

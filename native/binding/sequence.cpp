@@ -1,0 +1,130 @@
+#include "sequence.h"
+
+#include "../core/choose.h"
+#include "addon.h"
+#include "args.h"
+#include "model.h"
+
+namespace poc::binding {
+
+struct SequenceWrap::Run {
+  std::shared_ptr<const Model> model;
+  Dtype kv_dtype;
+  size_t capacity, chunk_size;
+  CancelFlag cancel;
+  std::atomic<bool> busy{false};
+  std::unique_ptr<poc::Sequence> sequence;  // memory is taken at the first append, off the JS thread
+  size_t length = 0;                        // JS thread
+  std::vector<float> logits;
+
+  size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
+  static size_t count(const SampleRequest& request) {
+    size_t rows = 0;
+    for (const auto& positions : request.positions) rows += positions.size();
+    return rows;
+  }
+};
+
+namespace {
+
+Sampling read_sampling(const Napi::Object& o) {
+  Sampling s;
+  s.temperature = read_number(o, "temperature");
+  s.top_k = static_cast<uint32_t>(std::min<size_t>(read_size(o, "topK"), 0xffffffffu));
+  s.top_p = read_number(o, "topP");
+  const auto key = read_uint32s(o.Get("key"), "key");
+  if (key.size() != 2 || !(s.temperature >= 0) || !(s.top_p > 0)) throw bad_argument("sampling", "well formed");
+  s.key[0] = key[0];
+  s.key[1] = key[1];
+  return s;
+}
+
+}  // namespace
+
+Napi::Function SequenceWrap::define(Napi::Env env) {
+  return DefineClass(env, "Sequence",
+                     {InstanceMethod("append", &SequenceWrap::append), InstanceMethod("extract", &SequenceWrap::extract),
+                      InstanceMethod("cancel", &SequenceWrap::cancel)});
+}
+
+SequenceWrap::SequenceWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SequenceWrap>(info) {
+  guarded(info.Env(), [&] {
+    ModelWrap& owner = ModelWrap::unwrap(info[0]);
+    auto run = std::make_shared<Run>();
+    run->model = owner.model();
+    run->kv_dtype = read_dtype(info[1]);
+    run->capacity = read_size(info[2], "capacity");
+    run->chunk_size = std::max<size_t>(1, read_size(info[3], "chunkSize"));
+    if (run->capacity == 0 || run->capacity > (size_t{1} << 24)) throw bad_argument("capacity", "1 to 2^24 positions");
+    run->cancel = cancel_ = owner.new_cancel_flag();
+    run_ = std::move(run);
+  });
+}
+
+Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<Run> run = run_;
+    if (run->busy.exchange(true)) throw bad_argument("append", "called after the previous call has settled");
+    try {
+      const Config& c = run->model->config;
+      auto tokens = read_uint32s(info[0], "tokens");
+      if (tokens.empty() || tokens.size() > run->capacity - run->length)
+        throw wrong_value("CONTEXT_OVERFLOW", "tokens", "1 to " + std::to_string(run->capacity - run->length) + " tokens",
+                          std::to_string(tokens.size()));
+      for (const uint32_t token : tokens)
+        if (token >= c.vocab_size)
+          throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(c.vocab_size),
+                            std::to_string(token));
+      const size_t end = run->length + tokens.size();
+      auto request = read_samples(info[1], info[2], info[3], c.num_layers, run->length, end - 1);
+      const size_t bytes = Run::count(request) * run->row_bytes();
+      uint8_t *k = read_output(info[4], bytes, "k"), *v = read_output(info[5], bytes, "v");
+      const bool choose = info[6].IsObject();
+      const Sampling sampling = choose ? read_sampling(info[6].As<Napi::Object>()) : Sampling();
+      uint8_t* logits = info[7].IsTypedArray() ? read_output(info[7], c.vocab_size * sizeof(float), "logits") : nullptr;
+      auto chosen = std::make_shared<double>(-1);
+      return executor(info.Env()).run(
+          info.Env(), cancel_, {info.This(), info[4], info[5], info[7]},
+          [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, chosen, end] {
+            struct Release {
+              Run& run;
+              ~Release() { run.busy = false; }
+            } release{*run};
+            if (!run->sequence)
+              run->sequence = std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
+            const bool wanted = choose || logits;
+            run->logits.resize(wanted ? run->model->config.vocab_size : 0);
+            run->sequence->append(tokens, request, k, v, wanted ? run->logits.data() : nullptr, *run->cancel);
+            if (choose)
+              *chosen = choose_token(run->logits.data(), run->logits.size(), sampling, static_cast<uint32_t>(end));
+            if (logits) memcpy(logits, run->logits.data(), run->logits.size() * sizeof(float));
+          },
+          [run, chosen, end](Napi::Env env) {
+            run->length = end;
+            return Napi::Number::New(env, *chosen);
+          });
+    } catch (...) {
+      run->busy = false;
+      throw;
+    }
+  });
+}
+
+void SequenceWrap::extract(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    Run& run = *run_;
+    const auto layers = read_uint32s(info[0], "layers");
+    const size_t position = read_size(info[1], "position");
+    if (run.busy || !run.sequence || position >= run.sequence->length())
+      throw bad_argument("position", "one whose K and V are in the cache");
+    for (const uint32_t layer : layers)
+      if (layer >= run.model->config.num_layers) throw bad_argument("layers", "layers of the model");
+    const size_t bytes = layers.size() * run.row_bytes();
+    uint8_t *k = read_output(info[2], bytes, "k"), *v = read_output(info[3], bytes, "v");
+    run.sequence->extract(layers, static_cast<uint32_t>(position), k, v);
+  });
+}
+
+void SequenceWrap::cancel(const Napi::CallbackInfo&) { *cancel_ = true; }
+
+}  // namespace poc::binding

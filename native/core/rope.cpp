@@ -1,0 +1,50 @@
+#include "rope.h"
+
+#include "elementary.h"
+
+namespace poc {
+namespace {
+
+constexpr double kTwoPi = 0x1.921fb54442d18p+2;
+
+// Llama 3.1's rule: long wavelengths are stretched by `factor`, short ones kept, those between blended.
+double scaled(double frequency, const RopeScaling& s) {
+  if (s.factor == 0) return frequency;
+  const double wavelength = kTwoPi / frequency;
+  if (wavelength < s.original_max_positions / s.high_freq_factor) return frequency;
+  if (wavelength > s.original_max_positions / s.low_freq_factor) return frequency / s.factor;
+  const double smooth = (s.original_max_positions / wavelength - s.low_freq_factor) /
+                        (s.high_freq_factor - s.low_freq_factor);
+  return __builtin_fma(smooth, frequency, (1.0 - smooth) * (frequency / s.factor));
+}
+
+}  // namespace
+
+std::vector<float> rope_frequencies(const Config& config) {
+  const double log_theta = log64(config.rope_theta);
+  std::vector<float> out(config.head_dim / 2);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double exponent = -(static_cast<double>(2 * i) / static_cast<double>(config.head_dim));
+    out[i] = static_cast<float>(scaled(exp64(exponent * log_theta), config.rope_scaling));
+  }
+  return out;
+}
+
+std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions,
+                              size_t num_positions) {
+  const size_t half = frequencies.size();
+  std::vector<float> table(2 * num_positions * half);
+  float *cosines = table.data(), *sines = cosines + num_positions * half;
+  for (size_t row = 0; row < num_positions; ++row) {
+    for (size_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(positions[row]) * frequencies[i];
+      double sine, cosine;
+      sincos64(static_cast<double>(angle), &sine, &cosine);
+      cosines[row * half + i] = static_cast<float>(cosine);
+      sines[row * half + i] = static_cast<float>(sine);
+    }
+  }
+  return table;
+}
+
+}  // namespace poc

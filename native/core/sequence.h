@@ -1,0 +1,39 @@
+// A sequence being generated: its KV cache, and the pass that extends it by a prompt or by one token.
+#pragma once
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "model.h"
+
+namespace poc {
+
+// Which positions to copy out at which layers: layers ascending, positions strictly increasing.
+struct SampleRequest {
+  std::vector<uint32_t> layers;
+  std::vector<std::vector<uint32_t>> positions;
+};
+
+class Sequence {
+ public:
+  Sequence(std::shared_ptr<const Model> model, Dtype kv_dtype, size_t capacity, size_t chunk_size);
+
+  // Appends tokens at positions length() .. ; writes the requested K and V rows (order of layer, then
+  // position) to `k` and `v`, and the logits of the last position to `logits` (vocab_size) if not null.
+  // A cancelled or failed call leaves length() as it was, and the sequence usable.
+  void append(const std::vector<uint32_t>& tokens, const SampleRequest& request, uint8_t* k, uint8_t* v,
+              float* logits, const std::atomic<bool>& cancelled);
+
+  // Copies K and V of `position` at `layers` out of the cache.
+  void extract(const std::vector<uint32_t>& layers, uint32_t position, uint8_t* k, uint8_t* v) const;
+
+  size_t length() const { return length_; }
+  const Model& model() const { return *model_; }
+
+ private:
+  std::shared_ptr<const Model> model_;
+  KvCache cache_;
+  size_t length_ = 0, chunk_size_;
+};
+
+}  // namespace poc

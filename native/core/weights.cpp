@@ -1,0 +1,78 @@
+#include "weights.h"
+
+#include "error.h"
+
+namespace poc {
+namespace {
+
+// Checks each tensor's shape as it is taken, so that no op ever sees a size it does not expect.
+struct Loader {
+  Backend& backend;
+  const TensorSource& source;
+  const std::atomic<bool>& cancelled;
+  std::atomic<size_t>& loaded;
+
+  TensorView take(const std::string& name, size_t rows, size_t cols) {
+    if (cancelled) throw Cancelled();
+    const TensorView view = source(name);
+    const auto shape = [](size_t r, size_t c) {
+      return "(" + std::to_string(r) + ", " + std::to_string(c) + ")";
+    };
+    if (view.rows != rows || view.cols != cols)
+      throw wrong_value("MODEL_MALFORMED", name, shape(rows, cols), shape(view.rows, view.cols));
+    return view;
+  }
+  Matrix matrix(const std::string& name, size_t rows, size_t cols) {
+    const TensorView view = take(name, rows, cols);
+    Matrix packed = backend.pack(view, cancelled);
+    loaded += rows * cols * dtype_bytes(view.dtype);
+    return packed;
+  }
+  Vector vector(const std::string& name, size_t size) {
+    const TensorView view = take(name, 1, size);
+    loaded += size * dtype_bytes(view.dtype);
+    return backend.widen(view);
+  }
+};
+
+LayerWeights load_layer(Loader& load, const Config& c, const std::string& prefix) {
+  LayerWeights w;
+  const std::string attn = prefix + "self_attn.", mlp = prefix + "mlp.";
+  w.input_norm = load.vector(prefix + "input_layernorm.weight", c.hidden_size);
+  w.q = load.matrix(attn + "q_proj.weight", c.q_size(), c.hidden_size);
+  w.k = load.matrix(attn + "k_proj.weight", c.kv_size(), c.hidden_size);
+  w.v = load.matrix(attn + "v_proj.weight", c.kv_size(), c.hidden_size);
+  if (c.qkv_bias) {
+    w.q_bias = load.vector(attn + "q_proj.bias", c.q_size());
+    w.k_bias = load.vector(attn + "k_proj.bias", c.kv_size());
+    w.v_bias = load.vector(attn + "v_proj.bias", c.kv_size());
+  }
+  if (c.qk_norm) {
+    w.q_norm = load.vector(attn + "q_norm.weight", c.head_dim);
+    w.k_norm = load.vector(attn + "k_norm.weight", c.head_dim);
+  }
+  w.o = load.matrix(attn + "o_proj.weight", c.hidden_size, c.q_size());
+  w.post_norm = load.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
+  w.gate = load.matrix(mlp + "gate_proj.weight", c.intermediate_size, c.hidden_size);
+  w.up = load.matrix(mlp + "up_proj.weight", c.intermediate_size, c.hidden_size);
+  w.down = load.matrix(mlp + "down_proj.weight", c.hidden_size, c.intermediate_size);
+  return w;
+}
+
+}  // namespace
+
+Weights load_weights(Backend& backend, const Config& config, const TensorSource& source,
+                     const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded) {
+  Loader load{backend, source, cancelled, loaded};
+  Weights w;
+  w.embedding = load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size);
+  for (size_t layer = 0; layer < config.num_layers; ++layer)
+    w.layers.push_back(load_layer(load, config, "model.layers." + std::to_string(layer) + "."));
+  w.final_norm = load.vector("model.norm.weight", config.hidden_size);
+  w.head = config.tied_head
+               ? w.embedding
+               : load.matrix("lm_head.weight", config.vocab_size, config.hidden_size);
+  return w;
+}
+
+}  // namespace poc

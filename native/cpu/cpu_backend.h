@@ -1,0 +1,17 @@
+// The CPU as a backend: memory, packing, and ops split over a thread pool.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/backend.h"
+
+namespace poc::cpu {
+
+// Instruction sets that were compiled in and that this CPU has, best first: "avx512", "avx2", "plain".
+std::vector<std::string> available_simd();
+
+// `simd`: "auto" or one of available_simd(); throws INVALID_ARGUMENT for any other.
+std::unique_ptr<Backend> make_backend(size_t num_threads, const std::string& simd);
+
+}  // namespace poc::cpu

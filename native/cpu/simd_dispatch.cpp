@@ -1,0 +1,48 @@
+#include "simd_dispatch.h"
+
+#include "../core/error.h"
+#include "cpu_backend.h"
+
+namespace poc::cpu {
+
+#ifdef POC_X86
+namespace avx512 { extern const Kernels kernels; }
+namespace avx2 { extern const Kernels kernels; }
+#endif
+namespace plain { extern const Kernels kernels; }
+
+namespace {
+
+// Best first. The compiler's built-ins ask CPUID, and the operating system for the wide registers.
+std::vector<const Kernels*> available() {
+  std::vector<const Kernels*> found;
+#ifdef POC_X86
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512) found.push_back(&avx512::kernels);
+  if (avx2) found.push_back(&avx2::kernels);
+#endif
+  found.push_back(&plain::kernels);
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> available_simd() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : available()) names.emplace_back(kernels->name);
+  return names;
+}
+
+const Kernels& kernels_for(const std::string& simd) {
+  std::string names = "auto";
+  for (const Kernels* kernels : available()) {
+    if (simd == "auto" || simd == kernels->name) return *kernels;
+    names += std::string(", ") + kernels->name;
+  }
+  throw wrong_value("INVALID_ARGUMENT", "simd", "one of " + names, simd);
+}
+
+}  // namespace poc::cpu

@@ -1,0 +1,167 @@
+// Small seeded models, kept as a file would keep them and loaded through load_weights().
+#pragma once
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "../core/model.h"
+#include "../core/rope.h"
+#include "../cpu/cpu_backend.h"
+#include "check.h"
+#include "reference.h"
+
+namespace poc::test {
+
+struct RandomModel {
+  std::string name;
+  Config config;
+  Dtype weights, kv;  // stored types
+  uint64_t seed;
+
+  struct Stored {
+    std::vector<uint8_t> bytes;
+    size_t rows, cols;
+    size_t offset = 0;  // of the first value in `bytes`
+  };
+  std::map<std::string, Stored> tensors;
+
+  // Values around `mean`, of deviation 0.58 * scale, rounded to the model's dtype. Tensors begin at odd
+  // bytes, as they may in a file.
+  void add(const std::string& tensor, size_t rows, size_t cols, float scale, float mean = 0) {
+    Random random(digest(tensor.data(), tensor.size(), seed));
+    const size_t bytes = dtype_bytes(weights);
+    Stored stored{std::vector<uint8_t>(rows * cols * bytes + 1), rows, cols, 1};
+    for (size_t i = 0; i < rows * cols; ++i) {
+      float value[1];
+      store_float(value, weights, 0, random.bell() * scale + mean);
+      memcpy(stored.bytes.data() + 1 + i * bytes, value, bytes);
+    }
+    tensors[tensor] = std::move(stored);
+  }
+
+  void fill() {
+    const Config& c = config;
+    const auto matrix = [&](const std::string& tensor, size_t rows, size_t cols, float gain) {
+      float scale = 2 * gain;
+      for (size_t n = cols; n > 1; n /= 4) scale *= 0.5f;  // about 1 / sqrt(cols), a power of two
+      add(tensor, rows, cols, scale);
+    };
+    matrix("model.embed_tokens.weight", c.vocab_size, c.hidden_size, 4);
+    for (size_t layer = 0; layer < c.num_layers; ++layer) {
+      const std::string p = "model.layers." + std::to_string(layer) + ".", attn = p + "self_attn.", mlp = p + "mlp.";
+      add(p + "input_layernorm.weight", 1, c.hidden_size, 0.5f, 1.0f);
+      matrix(attn + "q_proj.weight", c.q_size(), c.hidden_size, 2);
+      matrix(attn + "k_proj.weight", c.kv_size(), c.hidden_size, 2);
+      matrix(attn + "v_proj.weight", c.kv_size(), c.hidden_size, 1);
+      matrix(attn + "o_proj.weight", c.hidden_size, c.q_size(), 1);
+      if (c.qkv_bias) {
+        add(attn + "q_proj.bias", 1, c.q_size(), 1.0f, 0.25f);
+        add(attn + "k_proj.bias", 1, c.kv_size(), 4.0f, -1.0f);
+        add(attn + "v_proj.bias", 1, c.kv_size(), 0.5f, 0.125f);
+      }
+      if (c.qk_norm) {
+        add(attn + "q_norm.weight", 1, c.head_dim, 0.5f, 1.5f);
+        add(attn + "k_norm.weight", 1, c.head_dim, 0.5f, 1.5f);
+      }
+      add(p + "post_attention_layernorm.weight", 1, c.hidden_size, 0.5f, 1.0f);
+      matrix(mlp + "gate_proj.weight", c.intermediate_size, c.hidden_size, 2);
+      matrix(mlp + "up_proj.weight", c.intermediate_size, c.hidden_size, 1);
+      matrix(mlp + "down_proj.weight", c.hidden_size, c.intermediate_size, 1);
+    }
+    add("model.norm.weight", 1, c.hidden_size, 0.5f, 1.0f);
+    if (!c.tied_head) matrix("lm_head.weight", c.vocab_size, c.hidden_size, 2);
+  }
+
+  TensorSource source() const {
+    return [this](const std::string& tensor) -> TensorView {
+      const auto found = tensors.find(tensor);
+      if (found == tensors.end()) throw wrong_value("MODEL_MALFORMED", tensor, "present", "nothing");
+      const Stored& stored = found->second;
+      return {stored.bytes.data() + stored.offset, weights, stored.rows, stored.cols, found->first.c_str()};
+    };
+  }
+
+  // The tensor's values, widened.
+  reference::Array values(const std::string& tensor) const {
+    const Stored& stored = tensors.at(tensor);
+    reference::Array out(stored.rows, stored.cols);
+    for (size_t i = 0; i < out.data.size(); ++i)
+      out.data[i] = load_float(stored.bytes.data() + stored.offset, weights, i);
+    return out;
+  }
+
+  std::shared_ptr<const Model> load(size_t num_threads, const std::string& simd) const {
+    auto model = std::make_shared<Model>();
+    model->config = config;
+    model->backend = cpu::make_backend(num_threads, simd);
+    const std::atomic<bool> never{false};
+    std::atomic<size_t> loaded{0};
+    model->weights = load_weights(*model->backend, config, source(), never, loaded);
+    model->rope_frequencies = rope_frequencies(config);
+    return model;
+  }
+
+  std::vector<uint32_t> tokens(size_t count) const {
+    Random random(seed + 1);
+    std::vector<uint32_t> out(count);
+    for (uint32_t& token : out) token = static_cast<uint32_t>(random.below(config.vocab_size));
+    return out;
+  }
+};
+
+inline RandomModel random_model(const std::string& name, Dtype weights, Dtype kv, Config config) {
+  config.max_positions = 4096;
+  if (config.rope_theta == 0) config.rope_theta = 10000;
+  RandomModel model{name, config, weights, kv, digest(name.data(), name.size()), {}};
+  model.fill();
+  return model;
+}
+
+inline Config shape(size_t vocab, size_t hidden, size_t intermediate, size_t layers, size_t heads, size_t kv_heads,
+                    size_t head_dim) {
+  Config c;
+  c.vocab_size = vocab, c.hidden_size = hidden, c.intermediate_size = intermediate, c.num_layers = layers;
+  c.num_heads = heads, c.num_kv_heads = kv_heads, c.head_dim = head_dim;
+  c.rms_norm_eps = 1e-5;
+  return c;
+}
+
+// One of each family, with sizes on and off the multiples of 16 and 32.
+inline std::vector<RandomModel> random_models() {
+  std::vector<RandomModel> models;
+  models.push_back(random_model("llama_gqa", Dtype::bf16, Dtype::bf16, shape(97, 64, 112, 3, 8, 2, 16)));
+
+  Config odd = shape(130, 41, 67, 2, 3, 3, 10);
+  odd.tied_head = true;
+  models.push_back(random_model("llama_odd_tied", Dtype::f32, Dtype::f32, odd));
+
+  Config qwen2 = shape(96, 48, 96, 3, 6, 2, 8);
+  qwen2.qkv_bias = qwen2.tied_head = true;
+  qwen2.rms_norm_eps = 1e-6;
+  qwen2.rope_theta = 1000000;
+  models.push_back(random_model("qwen2_bias", Dtype::bf16, Dtype::f16, qwen2));
+
+  Config qwen3 = shape(65, 40, 80, 3, 4, 1, 32);
+  qwen3.qk_norm = true;
+  qwen3.rms_norm_eps = 1e-6;
+  qwen3.rope_theta = 1000000;
+  models.push_back(random_model("qwen3_qk_norm", Dtype::f16, Dtype::bf16, qwen3));
+
+  Config mistral = shape(64, 64, 96, 3, 4, 2, 16);
+  mistral.sliding_window = 9;
+  models.push_back(random_model("mistral_window", Dtype::f16, Dtype::f16, mistral));
+
+  Config llama3 = shape(100, 64, 128, 2, 2, 1, 64);
+  llama3.rope_theta = 500000;
+  llama3.rope_scaling = {8, 1, 4, 64};
+  models.push_back(random_model("llama3_rope", Dtype::f32, Dtype::bf16, llama3));
+  return models;
+}
+
+// Large enough that every op is split into several tasks.
+inline RandomModel wide_model() {
+  return random_model("wide", Dtype::bf16, Dtype::bf16, shape(500, 256, 512, 2, 8, 4, 32));
+}
+
+}  // namespace poc::test

@@ -1,0 +1,299 @@
+import fc from 'fast-check'
+import { type CheckOptions, checkVerdict } from '../../lib/check'
+import { createMatcher, indicesOfPlan } from '../../lib/matcher'
+import { createPlan } from '../../lib/plan'
+import { type Proof, proofDigest } from '../../lib/proof'
+import { parseVerdict, type ReasonCode, type Verdict } from '../../lib/verdict'
+import { handMadeProof, layerOf } from './hand-made-proof'
+
+const { proof, plan } = handMadeProof()
+const layers = [...plan.layers.keys()]
+
+/** What an honest verifier answers to `claimed` after at most `upTo` sampled layers. */
+function verdictOn(claimed: Proof, upTo = Number.POSITIVE_INFINITY): Verdict {
+  const matcher = createMatcher(plan, claimed.samples)
+  for (const layer of layers.slice(0, upTo)) if (!matcher.decided) matcher.push(layerOf(plan, layer))
+  const { layersComputed, ...indices } = matcher.result()
+  const accepted = matcher.decided && indices.firstMismatch === null
+  const status = accepted ? 'accepted' : indices.firstMismatch ? 'rejected' : 'inconclusive'
+  const code = ({ accepted: 'all_samples_match', rejected: 'sample_mismatch', inconclusive: 'aborted' } as const)[
+    status
+  ]
+  const computed = { layers: layersComputed, positions: layersComputed && plan.numPositions, share: layersComputed / 6 }
+  return { ...frame(claimed), status, reasons: [{ code, message: '' }], ...indices, computed }
+}
+
+/** What it answers when the proof contradicts itself. */
+function structural(claimed: Proof, ...codes: ReasonCode[]): Verdict {
+  const claimedPlan = createPlan(claimed.header, claimed.tokens)
+  return {
+    ...verdictOn(proof, 0),
+    ...frame(claimed),
+    status: 'rejected',
+    reasons: codes.map((code) => ({ code, message: '' })),
+    unchecked: indicesOfPlan(claimedPlan),
+  }
+}
+
+function frame(claimed: Proof) {
+  const { modelDigest, numerics } = claimed.header
+  return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics }
+}
+
+function codesOf(claimed: Proof, verdict: Verdict, options?: CheckOptions) {
+  const { valid, problems } = checkVerdict(claimed, verdict, options)
+  expect(valid).toBe(problems.length === 0)
+  return problems.map(({ code }) => code).sort()
+}
+
+function withZeros(...indices: number[]): Proof {
+  const zeros = new Uint8Array(proof.samples[0].k.length)
+  return { ...proof, samples: proof.samples.map((s, i) => (indices.includes(i) ? { ...s, v: zeros } : s)) }
+}
+
+const accepted = verdictOn(proof)
+const forged = withZeros(proof.samples.length - 3, proof.samples.length >> 1)
+const rejected = verdictOn(forged)
+const aborted = verdictOn(proof, 2)
+const twiceWrong: Proof = { ...forged, contextDigest: '00'.repeat(32) }
+const wrongContext: Proof = { ...proof, contextDigest: '00'.repeat(32) }
+
+describe('honest verdicts are valid', () => {
+  test('accepted', () => expect(codesOf(proof, accepted)).toEqual([]))
+  test('inconclusive, before and after some layers', () => {
+    expect(codesOf(proof, verdictOn(proof, 0))).toEqual([])
+    expect(codesOf(proof, aborted)).toEqual([])
+  })
+  test('rejected, whichever samples were forged', () => {
+    const anySamples = fc.uniqueArray(fc.nat({ max: proof.samples.length - 1 }), { minLength: 1, maxLength: 5 })
+    fc.assert(
+      fc.property(anySamples, (indices) => {
+        const claimed = withZeros(...indices)
+        const verdict = verdictOn(claimed)
+        expect(verdict.status).toBe('rejected')
+        expect(codesOf(claimed, verdict)).toEqual([])
+      }),
+    )
+  })
+  test('rejected for its structure', () => {
+    expect(codesOf(wrongContext, structural(wrongContext, 'context_mismatch'))).toEqual([])
+    const fewer = { ...proof, samples: proof.samples.slice(1) }
+    expect(codesOf(fewer, structural(fewer, 'plan_mismatch'))).toEqual([])
+    const tokens = proof.tokens.map((token, i) => (i === 9 ? token + 1 : token))
+    const changed = { ...proof, tokens }
+    expect(codesOf(changed, structural(changed, 'context_mismatch', 'plan_mismatch'))).toEqual([])
+    const other = { ...structural(proof, 'model_mismatch'), modelDigest: 'cd'.repeat(32) }
+    expect(codesOf(proof, other)).toEqual([])
+    // Only the verifier knows its model and, unless it is given, the nonce.
+    expect(codesOf(proof, structural(proof, 'parameters_mismatch'))).toEqual([])
+    expect(codesOf(proof, structural(proof, 'nonce_mismatch'))).toEqual([])
+  })
+  test('they survive JSON', () => {
+    for (const verdict of [accepted, rejected, aborted, structural(wrongContext, 'context_mismatch')]) {
+      expect(parseVerdict(JSON.parse(JSON.stringify(verdict)))).toEqual(verdict)
+    }
+  })
+})
+
+describe('a lying verdict is found out', () => {
+  const [first, second] = accepted.matched
+  const reasons = (code: ReasonCode) => [{ code, message: '' }]
+  const cases: [name: string, proof: Proof, verdict: Verdict, codes: string[]][] = [
+    ['about another proof', forged, accepted, ['other_proof', 'samples_digest']],
+    ['in other numerics', proof, { ...accepted, numerics: 'bf16' as 'ieee32' }, ['other_numerics']],
+    ['for no reason', proof, { ...accepted, reasons: [] }, ['reason_status']],
+    ['for a reason of another status', proof, { ...aborted, reasons: reasons('all_samples_match') }, ['reason_status']],
+    [
+      'for a sample and for structure at once',
+      twiceWrong,
+      { ...rejected, ...frame(twiceWrong), reasons: [...reasons('context_mismatch'), ...reasons('sample_mismatch')] },
+      ['reason_status', 'structure_overlooked'],
+    ],
+    ['for a context that is right', proof, structural(proof, 'context_mismatch'), ['reason_false']],
+    ['for a plan that is right', proof, structural(proof, 'plan_mismatch'), ['reason_false']],
+    ['for a model that is the same', proof, structural(proof, 'model_mismatch'), ['reason_false']],
+    [
+      'accepted in spite of a wrong context',
+      wrongContext,
+      { ...accepted, ...frame(wrongContext) },
+      ['accepted_despite_structure'],
+    ],
+    ['accepted by another model', proof, { ...accepted, modelDigest: 'cd'.repeat(32) }, ['accepted_despite_structure']],
+    [
+      'two indices swapped',
+      proof,
+      { ...accepted, matched: [second, first, ...accepted.matched.slice(2)] },
+      ['index_order'],
+    ],
+    [
+      'an index twice in place of another',
+      proof,
+      { ...accepted, matched: [first, first, ...accepted.matched.slice(2)] },
+      ['index_missing', 'index_order', 'index_repeated'],
+    ],
+    ['an index left out', proof, { ...accepted, matched: accepted.matched.slice(1) }, ['index_missing']],
+    [
+      'an index that the plan does not have',
+      proof,
+      { ...accepted, matched: [[0, 0], ...accepted.matched] },
+      ['index_not_in_plan'],
+    ],
+    [
+      'accepted before the end',
+      proof,
+      { ...aborted, status: 'accepted', reasons: accepted.reasons },
+      ['status_indices'],
+    ],
+    [
+      'rejected without a mismatch',
+      proof,
+      { ...accepted, status: 'rejected', reasons: rejected.reasons },
+      ['status_indices'],
+    ],
+    [
+      'inconclusive with a mismatch',
+      forged,
+      { ...rejected, status: 'inconclusive', reasons: aborted.reasons },
+      ['status_indices'],
+    ],
+    ['without its first mismatch', forged, { ...rejected, firstMismatch: null }, ['first_mismatch']],
+    [
+      'with a first mismatch that matched',
+      proof,
+      { ...accepted, firstMismatch: { layer: first[0], position: first[1], part: 'k' } },
+      ['first_mismatch'],
+    ],
+    [
+      'a sample compared after the decision',
+      forged,
+      { ...rejected, matched: [...rejected.matched, rejected.unchecked[0]], unchecked: rejected.unchecked.slice(1) },
+      ['termination'],
+    ],
+    [
+      'a sample left unchecked before it',
+      forged,
+      { ...rejected, matched: rejected.matched.slice(1), unchecked: [rejected.matched[0], ...rejected.unchecked] },
+      ['termination'],
+    ],
+    ['fewer layers computed', proof, { ...accepted, computed: { ...accepted.computed, layers: 2 } }, ['computed']],
+    ['more layers computed', forged, { ...rejected, computed: { ...rejected.computed, layers: 6 } }, ['computed']],
+    [
+      'fewer positions computed',
+      proof,
+      { ...accepted, computed: { ...accepted.computed, positions: 1 } },
+      ['computed'],
+    ],
+    ['layers for nothing', proof, { ...accepted, computed: { ...accepted.computed, share: 0 } }, ['computed']],
+    ['other samples that all match', proof, { ...accepted, samplesDigest: rejected.samplesDigest }, ['samples_digest']],
+  ]
+  test.each(cases)('%s', (_, claimed, verdict, codes) => {
+    expect(codesOf(claimed, verdict)).toEqual(codes)
+  })
+
+  test('a mismatch made up over the claimed samples themselves', () => {
+    const upTo = rejected.computed.layers
+    const copied = verdictOn(proof, layers.filter((layer) => layer < upTo).length)
+    const lazy = { ...rejected, ...frame(proof), samplesDigest: copied.samplesDigest }
+    expect(codesOf(proof, lazy)).toEqual(['samples_digest'])
+  })
+
+  test('a nonce, where the user says which was given out', () => {
+    expect(codesOf(proof, accepted, { nonce: '00FF' })).toEqual([])
+    expect(codesOf(proof, accepted, { nonce: '01' })).toEqual(['accepted_despite_structure'])
+    expect(codesOf(proof, structural(proof, 'nonce_mismatch'), { nonce: '01' })).toEqual([])
+    expect(codesOf(proof, structural(proof, 'nonce_mismatch'), { nonce: '00ff' })).toEqual(['reason_false'])
+  })
+
+  test('every single change of an index list is noticed', () => {
+    const moves = fc.record({
+      from: fc.constantFrom('matched' as const, 'mismatched' as const, 'unchecked' as const),
+      to: fc.constantFrom('matched' as const, 'mismatched' as const, 'unchecked' as const, null),
+      at: fc.nat(),
+    })
+    fc.assert(
+      fc.property(fc.constantFrom(rejected, accepted, aborted), moves, (honest, { from, to, at }) => {
+        const claimed = honest === rejected ? forged : proof
+        fc.pre(honest[from].length > 0 && from !== to)
+        // A second mismatch in the deciding layer is the verifier's word alone.
+        fc.pre(!(honest === rejected && from !== 'unchecked' && to !== 'unchecked' && to !== null))
+        const index = honest[from][at % honest[from].length]
+        const lists = { ...honest, [from]: honest[from].filter((one) => one !== index) }
+        if (to) lists[to] = [...lists[to], index].sort(([a, b], [c, d]) => a - c || b - d)
+        expect(codesOf(claimed, lists)).not.toEqual([])
+      }),
+    )
+  })
+})
+
+test('custom samplers are needed where the proof names them', () => {
+  const tokenSampler = { name: 'even', rate: { num: 1, den: 2 }, samples: (_: Uint8Array, p: number) => p % 2 === 0 }
+  const header = { ...proof.header, tokenSampler: 'even' }
+  const custom = { ...proof, header }
+  const verdict = {
+    ...structural(proof, 'plan_mismatch', 'context_mismatch'),
+    ...frame(custom),
+    unchecked: indicesOfPlan(createPlan(header, proof.tokens, { tokenSampler })),
+  }
+  expect(codesOf(custom, verdict, { tokenSampler })).toEqual([])
+  expect(() => checkVerdict(custom, verdict)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+})
+
+describe('parseVerdict', () => {
+  const changed = (path: (string | number)[], value: unknown): unknown => {
+    const copy = structuredClone(rejected)
+    let parent = copy as unknown as Record<string | number, never>
+    for (const key of path.slice(0, -1)) parent = parent[key]
+    Object.assign(parent, { [path[path.length - 1]]: value })
+    return copy
+  }
+  test.each<[path: (string | number)[], value: unknown]>([
+    [['version'], 2],
+    [['status'], 'maybe'],
+    [['status'], undefined],
+    [['reasons'], {}],
+    [['reasons', 0, 'code'], 'toString'],
+    [['reasons', 0, 'message'], 1],
+    [['reasons', 0, 'more'], 1],
+    [['proofDigest'], 'AB'.repeat(32)],
+    [['modelDigest'], 'ab'],
+    [['numerics'], 'bf16'],
+    [['matched'], 'all'],
+    [['matched', 0], [1]],
+    [
+      ['matched', 0],
+      [1, 2, 3],
+    ],
+    [['matched', 0, 1], -1],
+    [['unchecked', 0, 0], 0.5],
+    [['mismatched', 0, 0], 2 ** 32],
+    [['firstMismatch'], undefined],
+    [['firstMismatch', 'part'], 'q'],
+    [['computed', 'layers'], '3'],
+    [['computed', 'share'], 1.01],
+    [['computed', 'share'], Number.NaN],
+    [['samplesDigest'], null],
+    [['comment'], 'trust me'],
+  ])('refuses %j = %j', (path, value) => {
+    const error = expect.objectContaining({ code: 'VERDICT_MALFORMED', where: expect.stringMatching(/^verdict/) })
+    expect(() => parseVerdict(changed(path, value))).toThrow(error)
+  })
+
+  test('names the field, what it must be and what it is', () => {
+    const thrown = { where: 'verdict.matched[0][1]', expected: 'an integer from 0 to 4294967295', received: '-1' }
+    expect(() => parseVerdict(changed(['matched', 0, 1], -1))).toThrow(expect.objectContaining(thrown))
+  })
+
+  test('gives a verdict or a typed error for any JSON', () => {
+    const anyPath = fc.constantFrom(...Object.keys(rejected))
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), fc.tuple(anyPath, fc.jsonValue())), (json) => {
+        const given = Array.isArray(json) && typeof json[0] === 'string' ? { ...rejected, [json[0]]: json[1] } : json
+        try {
+          expect(parseVerdict(given)).toEqual(given)
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'VERDICT_MALFORMED' })
+        }
+      }),
+    )
+  })
+})
