@@ -66,7 +66,7 @@ export interface NativeLayout {
 }
 
 export interface NativeAddon {
-  info(): { version: string; napi: number; simd: string[] }
+  info(): { version: string; napi: number; simd: string[]; features: string[] }
   extractRows(
     data: ArrayBufferView,
     layout: NativeLayout,
@@ -117,6 +117,8 @@ export interface Info {
   version: string
   napi: number
   cpu: {
+    /** What the processor says it has, as far as it matters here. */
+    features: string[]
     /** Instruction sets that the library has code for and this CPU can run, best first. */
     simd: string[]
     /** The one that is used unless another is asked for. */
@@ -129,11 +131,11 @@ export interface Info {
 
 /** Version, CPU features and backends, with the reason why one is absent. */
 export function info(): Info {
-  const { version, napi, simd } = addon().info()
+  const { version, napi, simd, features } = addon().info()
   return {
     version,
     napi,
-    cpu: { simd, best: simd[0], threads: availableParallelism() },
+    cpu: { features, simd, best: simd[0], threads: availableParallelism() },
     backends: [
       { name: 'cpu', available: true, reason: `${simd[0]} kernels` },
       { name: 'cuda', available: false, reason: 'this version of the library has no CUDA backend' },

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { addCheck } from './commands/check'
 import { addDemo } from './commands/demo'
-import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_USAGE } from './commands/exit'
+import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_OF_ERROR, EXIT_USAGE } from './commands/exit'
 import { addGenerate } from './commands/generate'
 import { addInfo } from './commands/info'
 import { addInspect } from './commands/inspect'
@@ -98,7 +98,12 @@ function abortOnSignals(): AbortSignal {
   return controller.signal
 }
 
-if (require.main === module) {
+function runAsProgram(): void {
+  // Node's own exit code for a crash is 1, which here would say that a proof was rejected.
+  process.on('uncaughtException', (error) => {
+    process.exitCode = EXIT_INTERNAL
+    process.stderr.write(`${error.stack}\n`, () => process.exit(EXIT_INTERNAL))
+  })
   for (const stream of [process.stdout, process.stderr]) {
     // A reader that has seen enough, as in `poc inspect FILE | head`, is no error and changes no exit code.
     stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -110,3 +115,5 @@ if (require.main === module) {
     process.exitCode = exitCode
   })
 }
+
+if (require.main === module) runAsProgram()

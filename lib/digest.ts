@@ -85,11 +85,7 @@ function taggedDigest(use: 'model-tensor' | 'model', bytes: Uint8Array): Uint8Ar
 }
 
 // The digests of each tensor's pieces, one after the other; several workers share one list of jobs.
-async function hashLeaves(
-  tensors: TensorEntry[],
-  files: OpenFile[],
-  options: DigestOptions,
-): Promise<Uint8Array[]> {
+async function hashLeaves(tensors: TensorEntry[], files: OpenFile[], options: DigestOptions): Promise<Uint8Array[]> {
   const digests = tensors.map(({ bytes }) => new Uint8Array(Math.ceil(bytes / LEAF_BYTES) * DIGEST_BYTES))
   const leaves = listLeaves(tensors)
   const total = tensors.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -2,26 +2,14 @@
 // Source: Proof of Cache, section 3.3.2. The rules, their reasons and the JSON forms: docs/PAYOFFS.md.
 
 import { wrongValue } from './errors'
+import type { DisputeEvent, DisputeEventJson, DisputeEventType, DisputePhase, EventOf } from './history'
+import { historyToJson, parseHistory, readEvent } from './history'
 import * as payoff from './payoff'
-import { createTerms, parseAmount, parseTerms, type Terms, type TermsInput } from './terms'
+import { createTerms, parseTerms, type Terms, type TermsInput } from './terms'
 import { type TermsJson, termsDeposits, termsToJson } from './terms'
-import type { VerdictStatus } from './verdict'
 
-/** What a dispute waits for. */
-export type DisputePhase = 'deposits' | 'delivery' | 'challenge' | 'verifier' | 'verdict' | 'settled'
-
-/** What happened. Digests are 64 lowercase hex digits, amounts are in the smallest unit. */
-export type DisputeEvent =
-  | { type: 'deposit'; party: 'user' | 'generator'; amount: bigint }
-  | { type: 'delivery'; proofDigest: string } // the generator hands over its result
-  | { type: 'acceptance' } // by the user, who waives the challenge
-  | { type: 'challenge' } // by the user
-  | { type: 'join'; verifier: string; stake: bigint }
-  | { type: 'verdict'; verifier: string; status: VerdictStatus; samplesDigest: string; proofDigest: string }
-  | { type: 'withdrawal'; verifier: string } // in place of a verdict
-  | { type: 'timeout'; phase: DisputePhase } // the time for what this phase waits for is over
-
-export type DisputeEventType = DisputeEvent['type']
+export type { DisputeEvent, DisputeEventJson, DisputeEventType, DisputePhase } from './history'
+export { historyToJson, parseHistory } from './history'
 
 /** One that has joined: still `working`, its verdict, or `released` because it decided nothing. */
 export interface DisputeVerifier {
@@ -39,6 +27,8 @@ export interface DisputeState {
   readonly pool: bigint
   readonly deposited: { readonly user: boolean; readonly generator: boolean }
   readonly proofDigest: string | null
+  /** Of the model that was paid for, where the delivery names it; no verdict on another model counts then. */
+  readonly modelDigest: string | null
   /** In the order in which they joined. */
   readonly verifiers: readonly DisputeVerifier[]
   /** The events that are allowed now. */
@@ -47,11 +37,6 @@ export interface DisputeState {
   /** Every event so far: with the terms, all that a state is made of. */
   readonly history: readonly DisputeEvent[]
 }
-
-type JsonOf<T> = T extends unknown ? { [K in keyof T]: T[K] extends bigint ? string : T[K] } : never
-
-/** {@link DisputeEvent} with amounts as decimal strings. */
-export type DisputeEventJson = JsonOf<DisputeEvent>
 
 /** {@link DisputeState} in JSON. {@link parseDispute} reads `terms` and `history`, which give the rest again. */
 export interface DisputeJson {
@@ -73,7 +58,7 @@ const NEXT: Readonly<Record<DisputePhase, readonly DisputeEventType[]>> = {
   challenge: Object.freeze(['acceptance', 'challenge', 'timeout'] as const),
   verifier: Object.freeze(['join', 'timeout'] as const),
   verdict: Object.freeze(['verdict', 'withdrawal', 'timeout'] as const),
-  settled: Object.freeze([])
+  settled: Object.freeze([]),
 }
 
 /**
@@ -87,10 +72,11 @@ export function openDispute(terms: TermsInput): DisputeState {
     pool: 0n,
     deposited: { user: false, generator: false },
     proofDigest: null,
+    modelDigest: null,
     verifiers: [],
     next: NEXT.deposits,
     settlement: null,
-    history: []
+    history: [],
   }
 }
 
@@ -109,25 +95,8 @@ export function advance(state: DisputeState, event: DisputeEvent): DisputeState 
 export function replay(terms: TermsInput, events: readonly DisputeEvent[]): DisputeState {
   return parseHistory(events).reduce(
     (state, event, index) => step(state, event, `history[${index}]`),
-    openDispute(terms)
+    openDispute(terms),
   )
-}
-
-/**
- * Reads a history: an array of events, amounts as decimal strings or safe integers. Unknown keys are dropped.
- * @throws {PocError} DISPUTE_INVALID: no array, or an event of a wrong form. Whether one fits is for {@link replay}.
- */
-export function parseHistory(json: unknown): DisputeEvent[] {
-  if (!Array.isArray(json)) throw wrongValue('DISPUTE_INVALID', 'history', 'an array of events', json)
-  return json.map((event, index) => readEvent(event, `history[${index}]`))
-}
-
-/** The JSON form of a history; {@link parseHistory} reads it back. */
-export function historyToJson(events: readonly DisputeEvent[]): DisputeEventJson[] {
-  const plain = (value: unknown) => (typeof value === 'bigint' ? `${value}` : value)
-  return events.map((event) => {
-    return Object.fromEntries(Object.entries(event).map(([key, value]) => [key, plain(value)])) as DisputeEventJson
-  })
 }
 
 /** The JSON form of a dispute; {@link parseDispute} reads it back. */
@@ -163,7 +132,7 @@ function changes(state: DisputeState, event: DisputeEvent, where: string): Parti
     case 'deposit':
       return deposit(state, event, where)
     case 'delivery':
-      return { phase: 'challenge', proofDigest: event.proofDigest }
+      return { phase: 'challenge', proofDigest: event.proofDigest, modelDigest: event.modelDigest ?? null }
     case 'acceptance':
       return settled(payoff.settleNoChallenge(state.terms))
     case 'challenge':
@@ -203,6 +172,7 @@ function join(state: DisputeState, event: EventOf<'join'>, where: string): Parti
 function verdict(state: DisputeState, event: EventOf<'verdict'>, where: string): Partial<DisputeState> {
   must(`${where}.verifier`, event.verifier, working(state).id)
   must(`${where}.proofDigest`, event.proofDigest, state.proofDigest)
+  if (state.modelDigest !== null) must(`${where}.modelDigest`, event.modelDigest, state.modelDigest)
   const { verifier: id, status, samplesDigest } = event
   if (status === 'inconclusive') return release(state)
   const earlier = state.verifiers.find((one) => one.status === 'rejected' && one.samplesDigest === samplesDigest)
@@ -249,52 +219,6 @@ function stages(all: readonly DisputeVerifier[]): payoff.DisputeStages {
   return { verifiers: ids(false), released: ids(true) }
 }
 
-function must(where: string, value: bigint | string, expected: bigint | string | null): void {
+function must(where: string, value: bigint | string | undefined, expected: bigint | string | null): void {
   if (value !== expected) throw wrongValue('DISPUTE_INVALID', where, `${expected}`, value)
-}
-
-type EventOf<T extends DisputeEventType> = Extract<DisputeEvent, { type: T }>
-type Read<T> = (value: unknown, where: string) => T
-type Fields<T> = { [K in keyof Omit<T, 'type'>]: Read<T[K & keyof T]> }
-
-const amount: Read<bigint> = (value, where) => parseAmount(value, where, 'DISPUTE_INVALID')
-const digest = field('64 lowercase hex digits', (value): value is string => {
-  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
-})
-const verifier = field("a verifier's id: visible ASCII, not user or generator", payoff.isVerifierId)
-const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
-  deposit: { party: oneOf('user', 'generator'), amount },
-  delivery: { proofDigest: digest },
-  acceptance: {},
-  challenge: {},
-  join: { verifier, stake: amount },
-  verdict: {
-    verifier,
-    status: oneOf('accepted', 'rejected', 'inconclusive'),
-    samplesDigest: digest,
-    proofDigest: digest
-  },
-  withdrawal: { verifier },
-  timeout: { phase: oneOf(...(Object.keys(NEXT) as DisputePhase[])) }
-}
-
-function field<T>(expected: string, valid: (value: unknown) => value is T): Read<T> {
-  return (value, where) => {
-    if (valid(value)) return value
-    throw wrongValue('DISPUTE_INVALID', where, expected, value)
-  }
-}
-
-function oneOf<T extends string>(...values: T[]): Read<T> {
-  return field(`one of ${values.join(', ')}`, (value): value is T => values.includes(value as T))
-}
-
-/** A clean copy of an event: exactly its fields, each of its form. */
-function readEvent(value: unknown, where: string): DisputeEvent {
-  if (typeof value !== 'object' || value === null) throw wrongValue('DISPUTE_INVALID', where, 'an event', value)
-  const given = value as Record<string, unknown>
-  const type = oneOf(...(Object.keys(EVENTS) as DisputeEventType[]))(given.type, `${where}.type`)
-  const fields = Object.entries(EVENTS[type] as Record<string, Read<unknown>>)
-  const read = fields.map(([name, readField]) => [name, readField(given[name], `${where}.${name}`)])
-  return Object.freeze({ type, ...Object.fromEntries(read) }) as DisputeEvent
 }

@@ -6,12 +6,7 @@ import { createTerms, termsAmounts, termsDeposits } from './terms'
 import type { DeadlockRule, Terms, TermsInput } from './terms'
 
 /** How a pool was emptied; `refunded`: the deal ended before there was a result to dispute. */
-export type SettlementCase =
-  | 'no_challenge'
-  | 'generator_confirmed'
-  | 'verifier_confirmed'
-  | 'deadlock'
-  | 'refunded'
+export type SettlementCase = 'no_challenge' | 'generator_confirmed' | 'verifier_confirmed' | 'deadlock' | 'refunded'
 
 /** What one party put in and takes out; smallest unit. */
 export interface Payout {
@@ -63,11 +58,16 @@ export function isVerifierId(value: unknown): value is string {
 export function settleNoChallenge(input: TermsInput): Settlement {
   const terms = createTerms(input)
   const { servicePayment, verificationPayment, generatorStake } = termsAmounts(terms)
-  return settle('no_challenge', terms, { verifiers: [] }, {
-    user: [verificationPayment, 'pays for the service; nothing was verified'],
-    generator: [servicePayment + generatorStake, 'paid for the service'],
-    verifier: () => SLASHED
-  })
+  return settle(
+    'no_challenge',
+    terms,
+    { verifiers: [] },
+    {
+      user: [verificationPayment, 'pays for the service; nothing was verified'],
+      generator: [servicePayment + generatorStake, 'paid for the service'],
+      verifier: () => SLASHED,
+    },
+  )
 }
 
 /**
@@ -82,7 +82,7 @@ export function settleGeneratorConfirmed(input: TermsInput, stages: DisputeStage
   return settle('generator_confirmed', terms, stages, {
     user: [0n, 'pays for the service and its verification'],
     generator: [servicePayment + generatorStake, 'confirmed: paid for the service'],
-    verifier: (id) => (id === last ? [verificationPayment + stakes, 'confirmed the generator'] : SLASHED)
+    verifier: (id) => (id === last ? [verificationPayment + stakes, 'confirmed the generator'] : SLASHED),
   })
 }
 
@@ -91,11 +91,7 @@ export function settleGeneratorConfirmed(input: TermsInput, stages: DisputeStage
  * @param matched - The id of that earlier verifier.
  * @throws {PocError} TERMS_INVALID; INVALID_ARGUMENT: wrong stages, or `matched` is none before the last.
  */
-export function settleVerifierConfirmed(
-  input: TermsInput,
-  stages: DisputeStages,
-  matched: string
-): Settlement {
+export function settleVerifierConfirmed(input: TermsInput, stages: DisputeStages, matched: string): Settlement {
   const terms = createTerms(input)
   const last = checkStages(terms, stages, 2)
   if (!stages.verifiers.includes(matched) || matched === last) {
@@ -105,12 +101,12 @@ export function settleVerifierConfirmed(
   const rest = generatorStake + BigInt(stages.verifiers.length - 1) * verifierStake - verificationPayment
   const shares = new Map<string, Share>([
     [matched, [verificationPayment + verifierStake, `refuted the generator, as ${last} confirmed`]],
-    [last, [rest, `confirmed ${matched}, refuting the generator`]]
+    [last, [rest, `confirmed ${matched}, refuting the generator`]],
   ])
   return settle('verifier_confirmed', terms, stages, {
     user: [termsDeposits(terms).user, 'the service was wrong: everything back'],
     generator: SLASHED,
-    verifier: (id) => shares.get(id) ?? SLASHED
+    verifier: (id) => shares.get(id) ?? SLASHED,
   })
 }
 
@@ -129,18 +125,18 @@ export function settleDeadlock(input: TermsInput, stages: DisputeStages): Settle
     'return-deposits': {
       user: [user, 'nothing was decided: everything back'],
       generator: [generator, 'nothing was decided: stake back'],
-      verifier: () => unproven
+      verifier: () => unproven,
     },
     'confirm-generator': {
       user: [verificationPayment, 'pays for the service, which stands as not refuted'],
       generator: [generator + servicePayment, 'not refuted: paid for the service'],
-      verifier: () => unproven
+      verifier: () => unproven,
     },
     'refund-user': {
       user: [user + stakes, 'nothing was decided: everything back, and the stakes of the verifiers'],
       generator: [generator, 'nothing was decided: stake back'],
-      verifier: () => [0n, 'slashed: its result was not confirmed']
-    }
+      verifier: () => [0n, 'slashed: its result was not confirmed'],
+    },
   }
   return settle('deadlock', terms, stages, shares[terms.onDeadlock])
 }
@@ -149,10 +145,7 @@ export function settleDeadlock(input: TermsInput, stages: DisputeStages): Settle
  * There was no deal, or no result: whoever has deposited gets it back.
  * @throws {PocError} TERMS_INVALID.
  */
-export function settleRefund(
-  terms: TermsInput,
-  deposited: { user: boolean; generator: boolean }
-): Settlement {
+export function settleRefund(terms: TermsInput, deposited: { user: boolean; generator: boolean }): Settlement {
   const deposits = termsDeposits(createTerms(terms))
   const payouts = (['user', 'generator'] as const).map((party) => {
     const amount = deposited[party] ? deposits[party] : 0n
@@ -202,7 +195,7 @@ function settle(kind: SettlementCase, terms: Terms, stages: DisputeStages, share
     payout('user', user, shares.user),
     payout('generator', generator, shares.generator),
     ...stages.verifiers.map((id) => payout(id, verifier, shares.verifier(id))),
-    ...(stages.released ?? []).map((id) => payout(id, verifier, unused))
+    ...(stages.released ?? []).map((id) => payout(id, verifier, unused)),
   ])
 }
 

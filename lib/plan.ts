@@ -5,8 +5,6 @@ import { PocError, wrongValue } from './errors'
 import { checkHeader, fieldsOf } from './header'
 import { integerIn, MAX_SAMPLES, MAX_TOKENS, MIN_TOKENS } from './limits'
 
-export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
-
 /** Which K and V vectors a proof holds. */
 export interface Plan {
   /** Positions that have KV: `tokens.length - 1`, since the last token is never fed back. */

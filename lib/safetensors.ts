@@ -265,9 +265,7 @@ export async function exists(path: string): Promise<boolean> {
  *
  * @throws {PocError} FILE_NOT_FOUND, MODEL_MALFORMED
  */
-export async function openFile(
-  path: string,
-): Promise<{ handle: FileHandle; size: number; modified: number }> {
+export async function openFile(path: string): Promise<{ handle: FileHandle; size: number; modified: number }> {
   try {
     const info = await stat(path) // before opening, which would wait for ever on a pipe
     if (!info.isFile()) throw badFile(path, 'a regular file', info.isDirectory() ? 'a folder' : 'no file')

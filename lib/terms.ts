@@ -1,19 +1,10 @@
-// The terms of one stakepool: exact ratios and amounts, and a linter for what they reward.
+// The terms of one stakepool, and a linter for what they reward.
 // Source: Proof of Cache, sections 3.3.1 to 3.3.3. Each finding is derived in docs/PAYOFFS.md.
 
 import { type ErrorCode, PocError, wrongValue } from './errors'
+import { type AmountLike, formatRatio, parseAmount, parseRatio, type Ratio, type RatioLike } from './ratio'
 
-/** An exact non-negative fraction in lowest terms; `den` is greater than 0. */
-export interface Ratio {
-  readonly num: bigint
-  readonly den: bigint
-}
-
-/** `'1/10'`, `'0.1'`, `'3'`, `[1n, 10n]` or a {@link Ratio}; no number, which would have been rounded. */
-export type RatioLike = Ratio | string | readonly [num: bigint, den: bigint]
-
-/** An amount in the smallest unit: a bigint, a decimal string or a safe integer. */
-export type AmountLike = bigint | string | number
+export { type AmountLike, formatRatio, parseAmount, parseRatio, type Ratio, type RatioLike } from './ratio'
 
 const DEADLOCK_RULES = ['return-deposits', 'confirm-generator', 'refund-user'] as const
 
@@ -93,38 +84,6 @@ export interface TermsFinding {
 /** The most stages that terms may allow. */
 export const MAX_STAGES = 100
 
-const DIGITS = 78 // as many as 2^256 has, the widest amount of the ledgers in use
-const LIMIT = 10n ** BigInt(DIGITS)
-
-/**
- * Reads an exact ratio and brings it to lowest terms.
- * @throws {PocError} `code`: another form, negative, zero denominator, over 78 digits.
- */
-export function parseRatio(value: unknown, where = 'ratio', code: ErrorCode = 'INVALID_ARGUMENT'): Ratio {
-  const [num, den] = fraction(value) ?? [0n, 0n]
-  if (num >= 0n && num < LIMIT && den > 0n && den < LIMIT) {
-    const divisor = gcd(num, den)
-    return Object.freeze({ num: num / divisor, den: den / divisor })
-  }
-  throw wrongValue(code, where, `a ratio such as "1/10" or "0.1" (a string, up to ${DIGITS} digits)`, value)
-}
-
-/** The canonical text of a ratio, `'n/d'`. */
-export function formatRatio(ratio: Ratio): string {
-  return `${ratio.num}/${ratio.den}`
-}
-
-/**
- * Reads an amount in the smallest unit, 0 or more.
- * @throws {PocError} `code`: another form, negative, not a safe integer, over 78 digits.
- */
-export function parseAmount(value: unknown, where = 'amount', code: ErrorCode = 'INVALID_ARGUMENT'): bigint {
-  if (typeof value === 'bigint' && value >= 0n && value < LIMIT) return value
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value)
-  if (typeof value === 'string' && /^(0|[1-9][0-9]{0,77})$/.test(value)) return BigInt(value)
-  throw wrongValue(code, where, `an amount (decimal string or safe integer, up to ${DIGITS} digits)`, value)
-}
-
 /**
  * Makes terms that can always be settled.
  * @throws {PocError} TERMS_INVALID: a wrong field, a fractional product, an error of {@link lintTerms}.
@@ -159,7 +118,7 @@ export function termsAmounts(terms: Terms): TermsAmounts {
     servicePayment: product('alpha * generationCost', terms.alpha, terms.generationCost),
     verificationPayment: product('alpha * verificationCost', terms.alpha, terms.verificationCost),
     generatorStake: product('beta * generationCost', terms.beta, terms.generationCost),
-    verifierStake: product('beta * verificationCost', terms.beta, terms.verificationCost)
+    verifierStake: product('beta * verificationCost', terms.beta, terms.verificationCost),
   }
 }
 
@@ -193,10 +152,10 @@ export function lintTerms(input: TermsInput, assumptions: TermsAssumptions = {})
     ['never_slashed', !slashes, 'maxStages is 1: every rejection is a deadlock, no generator is slashed'],
     ['user_loss_above_limit', promised > limit, `a challenge may cost the user ${promised}, over ${limit}`],
     ['cheating_pays', cheating.pays, cheating.message],
-    ['verifier_work_unpaid', least < (work ?? least), `a verifier may net ${least} by work costing ${work}`]
+    ['verifier_work_unpaid', least < (work ?? least), `a verifier may net ${least} by work costing ${work}`],
   ]
   return found.flatMap(([code, holds, message]) =>
-    holds ? [{ code, severity: code === 'insolvent' ? 'error' : 'warning', message }] : []
+    holds ? [{ code, severity: code === 'insolvent' ? 'error' : 'warning', message }] : [],
   )
 }
 
@@ -208,7 +167,7 @@ function readAssumptions(given: TermsAssumptions, terms: Terms) {
   return {
     cheating: lint ? deterrence(given, terms) : { pays: false, message: '' },
     work: work === undefined ? work : parseAmount(work, 'verifierWorkCost'),
-    limit: limit === undefined ? limit : parseAmount(limit, 'userLossLimit')
+    limit: limit === undefined ? limit : parseAmount(limit, 'userLossLimit'),
   }
 }
 
@@ -246,11 +205,11 @@ function readTerms(input: TermsInput): Terms {
     generationCost: parseAmount(input.generationCost, 'generationCost', 'TERMS_INVALID'),
     verificationCost: parseAmount(input.verificationCost, 'verificationCost', 'TERMS_INVALID'),
     maxStages,
-    onDeadlock
+    onDeadlock,
   }
   for (const [party, amount] of Object.entries(termsDeposits(terms))) {
-    if (amount > 0n && amount < LIMIT) continue
-    throw wrongValue('TERMS_INVALID', `the ${party}'s deposit`, `1 or more, up to ${DIGITS} digits`, amount)
+    if (parseAmount(amount, `the ${party}'s deposit`, 'TERMS_INVALID') > 0n) continue
+    throw wrongValue('TERMS_INVALID', `the ${party}'s deposit`, '1 or more', amount)
   }
   return Object.freeze(terms)
 }
@@ -271,21 +230,4 @@ function product(name: string, ratio: Ratio, cost: bigint): bigint {
   const scaled = ratio.num * cost
   if (scaled % ratio.den === 0n) return scaled / ratio.den
   throw wrongValue('TERMS_INVALID', name, 'a whole number of units', `${scaled}/${ratio.den}`)
-}
-
-/** Numerator and denominator as written, or null for every other form. */
-function fraction(value: unknown): [bigint, bigint] | null {
-  if (typeof value === 'string') {
-    const match = /^([0-9]{1,78})(?:\/([0-9]{1,78})|\.([0-9]{1,78}))?$/.exec(value)
-    if (!match) return null
-    const [, whole, den, decimals = ''] = match
-    return [BigInt(whole + decimals), den === undefined ? 10n ** BigInt(decimals.length) : BigInt(den)]
-  }
-  if (typeof value !== 'object' || value === null) return null
-  const [num, den, ...rest] = Array.isArray(value) ? value : [(value as Ratio).num, (value as Ratio).den]
-  return rest.length === 0 && typeof num === 'bigint' && typeof den === 'bigint' ? [num, den] : null
-}
-
-function gcd(a: bigint, b: bigint): bigint {
-  return b === 0n ? a : gcd(b, a % b)
 }

@@ -34,7 +34,11 @@ function describe(
     ['node', `${host.node}, ${host.platform}${napi ? `, Node-API ${napi}` : ''}`],
   ]
   if (cpu) {
-    entries.push(['CPU features', `${cpu.simd.join(', ')}; in use: ${cpu.best}`], ['threads', String(cpu.threads)])
+    entries.push(
+      ['CPU features', cpu.features.join(' ')],
+      ['kernels', `${cpu.simd.join(', ')}; in use: ${cpu.best}`],
+      ['threads', String(cpu.threads)],
+    )
   }
   for (const { name, available, reason } of backends) {
     entries.push([`backend ${name}`, `${available ? 'available' : 'absent'}: ${reason}`])

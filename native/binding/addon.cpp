@@ -23,10 +23,13 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("version", POC_VERSION);
   out.Set("napi", NAPI_VERSION);
-  const auto simd = cpu::available_simd();
-  Napi::Array names = Napi::Array::New(env, simd.size());
-  for (uint32_t i = 0; i < simd.size(); ++i) names[i] = Napi::String::New(env, simd[i]);
-  out.Set("simd", names);
+  const auto set = [&](const char* key, const std::vector<std::string>& names) {
+    Napi::Array array = Napi::Array::New(env, names.size());
+    for (uint32_t i = 0; i < names.size(); ++i) array[i] = Napi::String::New(env, names[i]);
+    out.Set(key, array);
+  };
+  set("simd", cpu::available_simd());
+  set("features", cpu::cpu_features());
   return out;
 }
 

@@ -6,6 +6,7 @@
 
 #include "elementary.h"
 #include "error.h"
+#include "float_environment.h"
 
 namespace poc {
 namespace {
@@ -73,6 +74,7 @@ double gumbel(const uint32_t key[2], uint32_t token, uint32_t position) {
 }
 
 uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position) {
+  const FloatEnvironment environment;
   check_finite(logits, vocab_size);
   if (sampling.temperature == 0) return greedy(logits, vocab_size);
   std::vector<uint32_t> ids = candidates(logits, vocab_size, sampling);

@@ -1,6 +1,7 @@
 #include "rope.h"
 
 #include "elementary.h"
+#include "float_environment.h"
 
 namespace poc {
 namespace {
@@ -21,6 +22,7 @@ double scaled(double frequency, const RopeScaling& s) {
 }  // namespace
 
 std::vector<float> rope_frequencies(const Config& config) {
+  const FloatEnvironment environment;
   const double log_theta = log64(config.rope_theta);
   std::vector<float> out(config.head_dim / 2);
   for (size_t i = 0; i < out.size(); ++i) {
@@ -32,6 +34,7 @@ std::vector<float> rope_frequencies(const Config& config) {
 
 std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions,
                               size_t num_positions) {
+  const FloatEnvironment environment;
   const size_t half = frequencies.size();
   std::vector<float> table(2 * num_positions * half);
   float *cosines = table.data(), *sines = cosines + num_positions * half;

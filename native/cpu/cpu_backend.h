@@ -11,6 +11,9 @@ namespace poc::cpu {
 // Instruction sets that were compiled in and that this CPU has, best first: "avx512", "avx2", "plain".
 std::vector<std::string> available_simd();
 
+// What the CPU says of itself, as far as it matters for speed: names as in compiler flags.
+std::vector<std::string> cpu_features();
+
 // `simd`: "auto" or one of available_simd(); throws INVALID_ARGUMENT for any other.
 std::unique_ptr<Backend> make_backend(size_t num_threads, const std::string& simd);
 

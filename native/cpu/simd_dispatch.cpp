@@ -36,6 +36,31 @@ std::vector<std::string> available_simd() {
   return names;
 }
 
+std::vector<std::string> cpu_features() {
+  std::vector<std::string> found;
+#ifdef POC_X86
+  __builtin_cpu_init();
+  // The built-in takes literals only.
+#define POC_FEATURE(name) \
+  if (__builtin_cpu_supports(name)) found.emplace_back(name)
+  POC_FEATURE("sse4.2");
+  POC_FEATURE("avx");
+  POC_FEATURE("f16c");
+  POC_FEATURE("fma");
+  POC_FEATURE("avx2");
+  POC_FEATURE("avx512f");
+  POC_FEATURE("avx512bw");
+  POC_FEATURE("avx512dq");
+  POC_FEATURE("avx512vl");
+  POC_FEATURE("avx512vnni");
+  POC_FEATURE("avx512bf16");
+#undef POC_FEATURE
+#elif defined(__aarch64__)
+  found.emplace_back("neon");
+#endif
+  return found;
+}
+
 const Kernels& kernels_for(const std::string& simd) {
   std::string names = "auto";
   for (const Kernels* kernels : available()) {

@@ -1,6 +1,7 @@
 #include "thread_pool.h"
 
 #include "../core/error.h"
+#include "../core/float_environment.h"
 
 namespace poc::cpu {
 
@@ -16,6 +17,7 @@ struct ThreadPool::Batch {
   std::condition_variable idle;
 
   void run() {
+    const FloatEnvironment environment;
     for (size_t i; (i = next.fetch_add(1)) < count;) {
       if (cancelled->load(std::memory_order_relaxed)) break;
       try {

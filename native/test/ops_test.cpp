@@ -191,9 +191,9 @@ void rmsnorm_is_32_chains_and_a_halving_tree() {
         hold_near(expected, [&](size_t i, size_t j, double* bound) {
           double sum = 0;
           for (size_t k = 0; k < size; ++k) sum += static_cast<double>(x.at(i, k)) * x.at(i, k);
-          const double value = x.at(i, j) * weight[j] / std::sqrt(sum / static_cast<double>(size) + eps);
+          const double value = static_cast<double>(x.at(i, j)) * weight[j] / std::sqrt(sum / static_cast<double>(size) + eps);
           // Half of what a chain of size / 32 and the tree may lose, then division, sum, root, inverse, products.
-          *bound = (static_cast<double>(size) / 64 + 3 + 6) * kUnit * std::fabs(value) + 0x1p-149;
+          *bound = (static_cast<double>(size) / 64 + 3 + 6) * kUnit * std::fabs(value) + 0x1p-148;
           return value;
         }, what);
       }

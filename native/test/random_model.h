@@ -7,6 +7,7 @@
 
 #include "../core/model.h"
 #include "../core/rope.h"
+#include "../core/sequence.h"
 #include "../cpu/cpu_backend.h"
 #include "check.h"
 #include "reference.h"
@@ -162,6 +163,87 @@ inline std::vector<RandomModel> random_models() {
 // Large enough that every op is split into several tasks.
 inline RandomModel wide_model() {
   return random_model("wide", Dtype::bf16, Dtype::bf16, shape(500, 256, 512, 2, 8, 4, 32));
+}
+
+// What a pass over tokens leaves behind, position by position.
+struct PassResult {
+  size_t row_bytes = 0;
+  std::vector<std::vector<uint8_t>> k, v;  // of each layer: (positions, num_kv_heads, head_dim)
+  std::vector<float> logits;               // of the last position
+};
+
+inline bool operator==(const PassResult& a, const PassResult& b) {
+  return a.k == b.k && a.v == b.v && a.logits.size() == b.logits.size() &&
+         memcmp(a.logits.data(), b.logits.data(), a.logits.size() * sizeof(float)) == 0;
+}
+
+// Where two results differ first, for the note of a failed check.
+inline std::string difference(const PassResult& a, const PassResult& b) {
+  for (size_t layer = 0; layer < a.k.size(); ++layer)
+    for (const auto part : {&PassResult::k, &PassResult::v}) {
+      const auto &x = (a.*part)[layer], &y = (b.*part)[layer];
+      for (size_t i = 0; i < x.size(); ++i)
+        if (x[i] != y[i])
+          return text(part == &PassResult::k ? "k" : "v", " of layer ", layer, " at position ", i / a.row_bytes, ", byte ",
+                      i % a.row_bytes);
+    }
+  for (size_t i = 0; i < a.logits.size(); ++i)
+    if (float_bits(a.logits[i]) != float_bits(b.logits[i]))
+      return text("logit ", i, ": ", a.logits[i], " and ", b.logits[i]);
+  return "none";
+}
+
+inline SampleRequest everything(size_t num_layers, size_t num_positions) {
+  SampleRequest all;
+  std::vector<uint32_t> positions(num_positions);
+  for (size_t i = 0; i < num_positions; ++i) positions[i] = static_cast<uint32_t>(i);
+  for (size_t layer = 0; layer < num_layers; ++layer) {
+    all.layers.push_back(static_cast<uint32_t>(layer));
+    all.positions.push_back(positions);
+  }
+  return all;
+}
+
+// `bytes`: all layers, one behind the other.
+inline std::vector<std::vector<uint8_t>> by_layer(const std::vector<uint8_t>& bytes, size_t num_layers) {
+  std::vector<std::vector<uint8_t>> out;
+  const size_t size = bytes.size() / num_layers;
+  for (size_t layer = 0; layer < num_layers; ++layer)
+    out.emplace_back(bytes.begin() + static_cast<long>(layer * size), bytes.begin() + static_cast<long>((layer + 1) * size));
+  return out;
+}
+
+// All of a sequence's K and V, by extraction after the fact, and the given logits.
+inline PassResult contents(const Sequence& sequence, Dtype kv, std::vector<float> logits) {
+  const Config& c = sequence.model().config;
+  PassResult result;
+  result.row_bytes = c.kv_size() * dtype_bytes(kv);
+  result.logits = std::move(logits);
+  for (uint32_t layer = 0; layer < c.num_layers; ++layer) {
+    std::vector<uint8_t> k(sequence.length() * result.row_bytes), v = k;
+    for (size_t position = 0; position < sequence.length(); ++position)
+      sequence.extract({layer}, static_cast<uint32_t>(position), k.data() + position * result.row_bytes,
+                       v.data() + position * result.row_bytes);
+    result.k.push_back(std::move(k));
+    result.v.push_back(std::move(v));
+  }
+  return result;
+}
+
+// One call over all tokens, sampled everywhere on the way.
+inline PassResult whole_pass(std::shared_ptr<const Model> model, Dtype kv, const std::vector<uint32_t>& tokens,
+                             size_t chunk_size) {
+  const Config& c = model->config;
+  PassResult result;
+  result.row_bytes = c.kv_size() * dtype_bytes(kv);
+  std::vector<uint8_t> k(c.num_layers * tokens.size() * result.row_bytes), v = k;
+  result.logits.resize(c.vocab_size);
+  const std::atomic<bool> never{false};
+  Sequence sequence(model, kv, tokens.size(), chunk_size);
+  sequence.append(tokens, everything(c.num_layers, tokens.size()), k.data(), v.data(), result.logits.data(), never);
+  result.k = by_layer(k, c.num_layers);
+  result.v = by_layer(v, c.num_layers);
+  return result;
 }
 
 }  // namespace poc::test

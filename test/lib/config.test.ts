@@ -251,9 +251,9 @@ test.each([
 
 test('what an architecture does not read is not refused', () => {
   expect(parseConfig(makeConfig('qwen2', { attention_bias: true }), 'x').qkvBias).toBe(true)
-  expect(
-    parseConfig(makeConfig('llama', { pretraining_tp: 2, max_window_layers: 1, wibble: {} }), 'x').numLayers,
-  ).toBe(3)
+  expect(parseConfig(makeConfig('llama', { pretraining_tp: 2, max_window_layers: 1, wibble: {} }), 'x').numLayers).toBe(
+    3,
+  )
 })
 
 describe('wrong values are malformed, and named', () => {

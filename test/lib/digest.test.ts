@@ -27,8 +27,7 @@ function digestByHand({ config, tensors }: MadeModel): string {
     if (!tensor) throw new Error(name)
     const bytes = storedBytes(tensor)
     const leaves: Buffer[] = []
-    for (let at = 0; at < bytes.length; at += 1048576)
-      leaves.push(hash('model-leaf', bytes.subarray(at, at + 1048576)))
+    for (let at = 0; at < bytes.length; at += 1048576) leaves.push(hash('model-leaf', bytes.subarray(at, at + 1048576)))
     const shape = list(tensor.shape.map(whole))
     return hash(
       'model-tensor',
@@ -145,8 +144,7 @@ test('an unused second head does not count', async () => {
   const config = { tie_word_embeddings: true }
   const withHead = makeModel({
     config,
-    edit: (tensors) =>
-      tensors.set('lm_head.weight', { dtype: 'F32', shape: [1], values: new Float32Array(1) }),
+    edit: (tensors) => tensors.set('lm_head.weight', { dtype: 'F32', shape: [1], values: new Float32Array(1) }),
   })
   expect(await digestOf(withHead.dir)).toBe(await digestOf(makeModel({ config }).dir))
 })

@@ -7,7 +7,7 @@ import { PocError } from '../../lib/errors'
 import { settlementToJson } from '../../lib/payoff'
 import { createTerms, parseTerms, type Terms, type TermsInput, termsAmounts, termsDeposits } from '../../lib/terms'
 
-const { advance, openDispute, parseHistory, replay } = dispute
+const { advance, disputeToJson, openDispute, parseDispute, parseHistory, replay } = dispute
 const PROOF = '70'.repeat(32)
 const digest = (n: number) => n.toString(16).padStart(2, '0').repeat(32)
 
@@ -50,7 +50,9 @@ describe('committed vectors', () => {
 describe('the worked example of docs/PAYOFFS.md', () => {
   test('its terms and history give its settlement', () => {
     const page = readFileSync(join(__dirname, '../../docs/PAYOFFS.md'), 'utf8')
-    const [terms, history, settlement] = [...page.matchAll(/```json\n([^]*?)```/g)].map(([, json]) => JSON.parse(json))
+    const [terms, history, settlement] = [...page.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json]) =>
+      JSON.parse(json),
+    )
     const state = replay(parseTerms(terms), parseHistory(history))
     expect(state.settlement && settlementToJson(state.settlement)).toEqual(settlement)
   })
@@ -161,7 +163,8 @@ describe('events', () => {
   })
 
   test('a malformed history is refused, and the error names the event', () => {
-    for (const json of [null, {}, 'events', [null], [[]], [{ type: 'deposit' }]]) expectInvalid(() => parseHistory(json))
+    for (const json of [null, {}, 'events', [null], [[]], [{ type: 'deposit' }]])
+      expectInvalid(() => parseHistory(json))
     expect(() => after(...DELIVERED, joins('a'))).toThrow('history[3].type must be acceptance or challenge or timeout')
     expect(() => parseHistory([{ type: 'challenge' }, { type: 'x' }])).toThrow('history[1].type')
     for (const json of [null, 3, {}, { terms: TERMS }]) expect(() => dispute.parseDispute(json)).toThrow(PocError)
@@ -268,7 +271,9 @@ function play(terms: Terms, choices: Choice[]): { state: DisputeState; states: D
 
 // The outcome read off a finished history by other means: no states, only who said what.
 function outcome(terms: Terms, events: readonly DisputeEvent[]): string {
-  const verdicts = events.flatMap((event) => (event.type === 'verdict' && event.status !== 'inconclusive' ? [event] : []))
+  const verdicts = events.flatMap((event) =>
+    event.type === 'verdict' && event.status !== 'inconclusive' ? [event] : [],
+  )
   const digests = verdicts.map(({ samplesDigest }) => samplesDigest)
   if (!events.some(({ type }) => type === 'delivery')) return 'refunded 0'
   if (!events.some(({ type }) => type === 'challenge')) return 'no_challenge 0'
@@ -313,7 +318,9 @@ describe('random terms and histories', () => {
         const { servicePayment, verificationPayment, verifierStake } = termsAmounts(terms)
         const [user, generator] = settlement.payouts
         const price = generator.net > 0n ? servicePayment : 0n
-        expect(generator.net).toBe(price > 0n ? price : settlement.case === 'verifier_confirmed' ? -generator.deposit : 0n)
+        expect(generator.net).toBe(
+          price > 0n ? price : settlement.case === 'verifier_confirmed' ? -generator.deposit : 0n,
+        )
         const verification = -user.net - price
         expect(verification <= verificationPayment).toBe(true)
         expect(verification === verificationPayment).toBe(settlement.case === 'generator_confirmed')
@@ -351,5 +358,26 @@ describe('random terms and histories', () => {
       }),
       options,
     )
+  })
+})
+
+describe('a delivery that names the model', () => {
+  const [user, generator] = DELIVERED.slice(0, 2)
+  const named = [user, generator, { type: 'delivery', proofDigest: PROOF, modelDigest: digest(7) } as const]
+  const open = [...named, { type: 'challenge' } as DisputeEvent, joins('a')]
+  const rejects = (modelDigest?: string) => ({ ...says('a', 'rejected', 1)[1], modelDigest }) as DisputeEvent
+
+  test('takes verdicts of that model only', () => {
+    expect(replay(TERMS, [...open, rejects(digest(7))]).phase).toBe('verifier')
+    for (const other of [digest(8), undefined]) {
+      expect(() => replay(TERMS, [...open, rejects(other)])).toThrow(
+        expect.objectContaining({ code: 'DISPUTE_INVALID', where: `history[${open.length}].modelDigest` }),
+      )
+    }
+  })
+
+  test('keeps the name through JSON', () => {
+    const state = replay(TERMS, open)
+    expect(parseDispute(JSON.parse(JSON.stringify(disputeToJson(state))))).toEqual(state)
   })
 })

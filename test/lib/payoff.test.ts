@@ -185,7 +185,13 @@ describe('arguments', () => {
   test('stages must be distinct verifiers, as many as the case needs and the terms allow', () => {
     refused(() => payoff.settleGeneratorConfirmed(good, { verifiers: [] }))
     refused(() => payoff.settleVerifierConfirmed(good, { verifiers: ['a'] }, 'a'))
-    for (const verifiers of [['a', 'a'], ['a', 'user'], ['generator', 'a'], ['a', ''], ['a', 'b', 'c', 'd']]) {
+    for (const verifiers of [
+      ['a', 'a'],
+      ['a', 'user'],
+      ['generator', 'a'],
+      ['a', ''],
+      ['a', 'b', 'c', 'd'],
+    ]) {
       refused(() => payoff.settleGeneratorConfirmed(good, { verifiers }))
       refused(() => payoff.settleDeadlock(good, { verifiers }))
     }

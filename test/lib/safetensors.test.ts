@@ -1,12 +1,4 @@
-import {
-  copyFileSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -144,8 +136,7 @@ test('expectedTensors counts the parameters of published models', () => {
       .map(({ shape }) => shape.reduce((product, length) => product * length))
       .reduce((sum, size) => sum + size)
   const shape = (sizes: number[], tie_word_embeddings: boolean) => {
-    const [hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads] =
-      sizes
+    const [hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads] = sizes
     const [head_dim, vocab_size] = sizes.slice(5)
     return {
       hidden_size,
@@ -173,9 +164,7 @@ describe('files that are not there', () => {
     const whole = makeModel()
     expect(await refusal(join(whole.dir, 'config.json'))).toMatchObject({ code: 'FILE_NOT_FOUND' })
     rmSync(join(whole.dir, 'model.safetensors'))
-    expect((await refusal(whole.dir)).message).toMatch(
-      /neither model.safetensors nor model.safetensors.index.json/,
-    )
+    expect((await refusal(whole.dir)).message).toMatch(/neither model.safetensors nor model.safetensors.index.json/)
     const sharded = makeModel({ shards: 3 })
     const shard = join(sharded.dir, 'model-00002-of-00003.safetensors')
     rmSync(shard)
@@ -265,9 +254,7 @@ describe('headers that are wrong', () => {
     ['one short', [1]],
     ['one more', [3]],
   ])('shape: %s', async (_, shape) => {
-    const error = await refusal(
-      folderOf(JSON.stringify({ a: entry('F32', shape, [0, 8]) }), new Uint8Array(8)),
-    )
+    const error = await refusal(folderOf(JSON.stringify({ a: entry('F32', shape, [0, 8]) }), new Uint8Array(8)))
     expect([error.code, error.where]).toEqual(['MODEL_MALFORMED', expect.stringMatching(/tensor "a"/)])
   })
 
@@ -462,17 +449,7 @@ test('a file cut anywhere is refused', async () => {
   const { dir } = makeModel({ config: { num_hidden_layers: 1 } })
   const path = join(dir, 'model.safetensors')
   const bytes = readFileSync(path)
-  const lengths = [
-    0,
-    1,
-    7,
-    8,
-    9,
-    100,
-    Number(bytes.readBigUInt64LE()) + 8,
-    bytes.length / 2,
-    bytes.length - 1,
-  ]
+  const lengths = [0, 1, 7, 8, 9, 100, Number(bytes.readBigUInt64LE()) + 8, bytes.length / 2, bytes.length - 1]
   for (const length of lengths) {
     writeFileSync(path, bytes)
     truncateSync(path, length)

@@ -79,7 +79,22 @@ describe('amounts', () => {
   })
 
   test('other forms are refused', () => {
-    for (const value of ['', '01', '-1', '1.0', '1e3', '9'.repeat(79), 10n ** 78n, -1n, -1, 0.5, 2 ** 53, null, [], {}]) {
+    for (const value of [
+      '',
+      '01',
+      '-1',
+      '1.0',
+      '1e3',
+      '9'.repeat(79),
+      10n ** 78n,
+      -1n,
+      -1,
+      0.5,
+      2 ** 53,
+      null,
+      [],
+      {},
+    ]) {
       expect([value, codeOf(() => parseAmount(value))]).toEqual([value, 'INVALID_ARGUMENT'])
     }
   })
@@ -200,7 +215,11 @@ describe('linter', () => {
   })
 
   test('cheating_pays: c d (alpha + beta) Cg must exceed the gain', () => {
-    const given = (cheatingGain: number) => ({ challengeProbability: '1/10', detectionProbability: '0.9', cheatingGain })
+    const given = (cheatingGain: number) => ({
+      challengeProbability: '1/10',
+      detectionProbability: '0.9',
+      cheatingGain,
+    })
     expect(codes(unit(), given(179))).toEqual([])
     expect(lintTerms(unit(), given(180))).toEqual([
       { code: 'cheating_pays', severity: 'warning', message: 'cheating gains 180, the expected penalty is 18000/100' },

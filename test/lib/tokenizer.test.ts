@@ -64,14 +64,10 @@ test('without tokenizer_config.json, spaces before punctuation stay', async () =
 test('wrong arguments', async () => {
   const tokenizer = await load(bundled)
   for (const text of [undefined, null, 7, ['a']]) {
-    expect(() => tokenizer.encode(text as never)).toThrow(
-      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
-    )
+    expect(() => tokenizer.encode(text as never)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   }
   for (const ids of [undefined, null, 7, 'ab', {}, [-1], [1.5], [1, '2'], [1n], [Number.NaN]]) {
-    expect(() => tokenizer.decode(ids as never)).toThrow(
-      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
-    )
+    expect(() => tokenizer.decode(ids as never)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   }
   for (const dir of [undefined, '', 7]) {
     await expect(loadTokenizer(dir as never)).rejects.toMatchObject({

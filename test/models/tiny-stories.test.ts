@@ -91,13 +91,7 @@ describe('its tokenizer', () => {
 })
 
 test('it stays small enough to ship', () => {
-  const names = [
-    'config.json',
-    'model.safetensors',
-    'tokenizer.json',
-    'training/reference.json',
-    'training/stories.py',
-  ]
+  const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'training/reference.json', 'training/stories.py']
   expect(names.reduce((sum, name) => sum + statSync(join(dir, name)).size, 0)).toBeLessThan(2.1e6)
 })
 

@@ -10,10 +10,7 @@ const json = (path) => JSON.parse(readFileSync(path, 'utf8'))
 const here = dirname(fileURLToPath(import.meta.url))
 const folder = process.argv[2] ?? join(here, '..')
 const reference = join(process.argv[2] ?? here, 'reference.json')
-const tokenizer = new Tokenizer(
-  json(join(folder, 'tokenizer.json')),
-  json(join(folder, 'tokenizer_config.json')),
-)
+const tokenizer = new Tokenizer(json(join(folder, 'tokenizer.json')), json(join(folder, 'tokenizer_config.json')))
 
 const texts = [
   '',

@@ -1,0 +1,108 @@
+// The events of a dispute: their fields, and their form in JSON. What each does: dispute.ts.
+
+import { wrongValue } from './errors'
+import { isVerifierId } from './payoff'
+import { parseAmount } from './ratio'
+import type { VerdictStatus } from './verdict'
+
+const DISPUTE_PHASES = ['deposits', 'delivery', 'challenge', 'verifier', 'verdict', 'settled'] as const
+
+/** What a dispute waits for. */
+export type DisputePhase = (typeof DISPUTE_PHASES)[number]
+
+/** What happened. Digests are 64 lowercase hex digits, amounts are in the smallest unit. */
+export type DisputeEvent =
+  | { type: 'deposit'; party: 'user' | 'generator'; amount: bigint }
+  | { type: 'delivery'; proofDigest: string; modelDigest?: string } // the generator hands over its result
+  | { type: 'acceptance' } // by the user, who waives the challenge
+  | { type: 'challenge' } // by the user
+  | { type: 'join'; verifier: string; stake: bigint }
+  | {
+      type: 'verdict'
+      verifier: string
+      status: VerdictStatus
+      samplesDigest: string
+      proofDigest: string
+      modelDigest?: string
+    }
+  | { type: 'withdrawal'; verifier: string } // in place of a verdict
+  | { type: 'timeout'; phase: DisputePhase } // the time for what this phase waits for is over
+
+export type DisputeEventType = DisputeEvent['type']
+
+/** The events of one type. */
+export type EventOf<T extends DisputeEventType> = Extract<DisputeEvent, { type: T }>
+
+type JsonOf<T> = T extends unknown ? { [K in keyof T]: T[K] extends bigint ? string : T[K] } : never
+
+/** {@link DisputeEvent} with amounts as decimal strings. */
+export type DisputeEventJson = JsonOf<DisputeEvent>
+
+/**
+ * Reads a history: an array of events, amounts as decimal strings or safe integers. Unknown keys are dropped.
+ * @throws {PocError} DISPUTE_INVALID: no array, or an event of a wrong form. Whether one fits is for `replay()`.
+ */
+export function parseHistory(json: unknown): DisputeEvent[] {
+  if (!Array.isArray(json)) throw wrongValue('DISPUTE_INVALID', 'history', 'an array of events', json)
+  return json.map((event, index) => readEvent(event, `history[${index}]`))
+}
+
+/** The JSON form of a history; {@link parseHistory} reads it back. */
+export function historyToJson(events: readonly DisputeEvent[]): DisputeEventJson[] {
+  const plain = (value: unknown) => (typeof value === 'bigint' ? `${value}` : value)
+  return events.map((event) => {
+    return Object.fromEntries(Object.entries(event).map(([key, value]) => [key, plain(value)])) as DisputeEventJson
+  })
+}
+
+type Read<T> = (value: unknown, where: string) => T
+type Fields<T> = { [K in keyof Omit<T, 'type'>]-?: Read<T[K & keyof T]> }
+
+const amount: Read<bigint> = (value, where) => parseAmount(value, where, 'DISPUTE_INVALID')
+const digest = field('64 lowercase hex digits', (value): value is string => {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
+})
+const verifier = field("a verifier's id: visible ASCII, not user or generator", isVerifierId)
+const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
+  deposit: { party: oneOf('user', 'generator'), amount },
+  delivery: { proofDigest: digest, modelDigest: optional(digest) },
+  acceptance: {},
+  challenge: {},
+  join: { verifier, stake: amount },
+  verdict: {
+    verifier,
+    status: oneOf('accepted', 'rejected', 'inconclusive'),
+    samplesDigest: digest,
+    proofDigest: digest,
+    modelDigest: optional(digest),
+  },
+  withdrawal: { verifier },
+  timeout: { phase: oneOf(...DISPUTE_PHASES) },
+}
+
+function field<T>(expected: string, valid: (value: unknown) => value is T): Read<T> {
+  return (value, where) => {
+    if (valid(value)) return value
+    throw wrongValue('DISPUTE_INVALID', where, expected, value)
+  }
+}
+
+function optional<T>(read: Read<T>): Read<T | undefined> {
+  return (value, where) => (value === undefined ? undefined : read(value, where))
+}
+
+function oneOf<T extends string>(...values: T[]): Read<T> {
+  return field(`one of ${values.join(', ')}`, (value): value is T => values.includes(value as T))
+}
+
+/** A clean copy of an event: exactly its fields, each of its form; throws DISPUTE_INVALID. */
+export function readEvent(value: unknown, where: string): DisputeEvent {
+  if (typeof value !== 'object' || value === null) throw wrongValue('DISPUTE_INVALID', where, 'an event', value)
+  const given = value as Record<string, unknown>
+  const type = oneOf(...(Object.keys(EVENTS) as DisputeEventType[]))(given.type, `${where}.type`)
+  const fields = Object.entries(EVENTS[type] as Record<string, Read<unknown>>)
+  const read = fields
+    .map(([name, readField]) => [name, readField(given[name], `${where}.${name}`)])
+    .filter(([, fieldValue]) => fieldValue !== undefined)
+  return Object.freeze({ type, ...Object.fromEntries(read) }) as DisputeEvent
+}

@@ -1,0 +1,121 @@
+// The command line on the bundled model, from a prompt to a checked verdict, and the demo.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { main } from '../../lib/cli'
+import { decodeProof, encodeProof } from '../../lib/proof'
+
+const MODEL = join(__dirname, '../../models/tiny-stories')
+const dir = mkdtempSync(join(tmpdir(), 'poc-cli-model-'))
+const file = (name: string) => join(dir, name)
+
+afterAll(() => rmSync(dir, { recursive: true }))
+
+async function poc(...argv: string[]) {
+  let stdout = ''
+  const write = (text: string) => {
+    stdout += text
+  }
+  const exitCode = await main(argv, { stdout: { write }, stderr: { write } })
+  return { exitCode, stdout }
+}
+
+async function pocJson(...argv: string[]) {
+  const { exitCode, stdout } = await poc(...argv, '--json')
+  return { exitCode, json: JSON.parse(stdout) }
+}
+
+/** A copy of a proof file with one bit of its last V vector flipped. */
+function flipped(from: string, to: string): string {
+  const proof = decodeProof(readFileSync(from))
+  const v = proof.samples[proof.samples.length - 1].v.slice()
+  v[0] ^= 1
+  proof.samples[proof.samples.length - 1].v = v
+  writeFileSync(to, encodeProof(proof))
+  return to
+}
+
+test('a proof goes from the generator to the verifier to the user', async () => {
+  const proof = file('honest.poc')
+  const stated = ['--token-sampler', 'every:4', '--nonce', 'abcd', '--kv-dtype', 'bf16', '--model', MODEL]
+  const generated = await pocJson('generate', ...stated, '--prompt', 'Tom', '--max-new-tokens', '20', '--out', proof)
+  expect(generated.exitCode).toBe(0)
+  const { tokens, promptLength, text, finishReason } = generated.json
+  expect(tokens).toHaveLength(promptLength + 20)
+  expect(tokens).toEqual([...decodeProof(readFileSync(proof)).tokens])
+  expect({ finishReason, text: text.length > 20 }).toEqual({ finishReason: 'length', text: true })
+
+  const proven = file('proven.poc')
+  const length = ['--prompt-length', String(promptLength)]
+  expect((await poc('prove', ...stated, '--tokens', tokens.join(), ...length, '--out', proven)).exitCode).toBe(0)
+  expect(readFileSync(proven)).toEqual(readFileSync(proof))
+
+  const accepted = await pocJson('verify', '--model', MODEL, '--nonce', 'abcd', proof)
+  expect(accepted).toMatchObject({ exitCode: 0, json: { status: 'accepted', mismatched: [], unchecked: [] } })
+  writeFileSync(file('verdict.json'), JSON.stringify(accepted.json))
+  expect((await poc('check', proof, file('verdict.json'), '--nonce', 'abcd')).exitCode).toBe(0)
+
+  expect((await poc('verify', '--model', MODEL, '--nonce', 'abce', proof)).exitCode).toBe(1)
+  const forged = flipped(proof, file('forged.poc'))
+  const rejected = await pocJson('verify', '--model', MODEL, forged)
+  expect(rejected).toMatchObject({ exitCode: 1, json: { status: 'rejected', firstMismatch: { part: 'v' } } })
+  writeFileSync(file('rejected.json'), JSON.stringify(rejected.json))
+  expect((await poc('check', forged, file('rejected.json'))).exitCode).toBe(0)
+  expect((await poc('check', proof, file('rejected.json'))).exitCode).toBe(1)
+})
+
+test('what the model cannot run is bad data', async () => {
+  const generate = ['generate', '--model', MODEL, '--out', file('none.poc'), '--max-new-tokens']
+  expect((await pocJson(...generate, '1', '--prompt-ids', '')).json.error.code).toBe('EMPTY_PROMPT')
+  expect(await pocJson(...generate, '1', '--prompt-ids', '1024')).toMatchObject({
+    exitCode: 65,
+    json: { error: { code: 'TOKEN_OUT_OF_RANGE' } },
+  })
+  expect(await pocJson(...generate, '600', '--prompt-ids', '1')).toMatchObject({
+    exitCode: 65,
+    json: { error: { code: 'CONTEXT_OVERFLOW' } },
+  })
+  expect(readdirSync(dir)).not.toContain('none.poc')
+})
+
+test('poc info shows a CPU backend', async () => {
+  const { exitCode, json } = await pocJson('info')
+  expect(exitCode).toBe(0)
+  expect(json.cpu.simd).toContain('plain')
+  expect(json.backends).toContainEqual(expect.objectContaining({ name: 'cpu', available: true }))
+})
+
+describe('the demo', () => {
+  const temporary = () => readdirSync(tmpdir()).filter((name) => name.startsWith('poc-demo-'))
+
+  test('accepts the honest proof, rejects the others, and settles each', async () => {
+    const before = temporary()
+    const { exitCode, json } = await pocJson('demo')
+    expect(exitCode).toBe(0)
+    expect(json.text).toContain('Once upon a time')
+    const [honest, cheaper, token, bit] = json.cases.map((one: { verdict: unknown }) => one.verdict)
+    expect(honest).toMatchObject({ status: 'accepted', computed: { layers: 6 } })
+    // Every projection was rounded, so the first layer that is sampled differs, at each of its positions.
+    expect(cheaper).toMatchObject({ status: 'rejected', reasons: [{ code: 'sample_mismatch' }], matched: [] })
+    expect(cheaper.unchecked.length).toBeGreaterThan(cheaper.mismatched.length)
+    expect(cheaper.computed.share).toBeLessThan(honest.computed.share / 2)
+    expect(token).toMatchObject({ status: 'rejected', computed: { layers: 0, share: 0 } })
+    expect(bit).toMatchObject({ status: 'rejected', firstMismatch: { part: 'v' }, mismatched: [expect.anything()] })
+    expect(json.payoffs.map((one: { settlement: { case: string } }) => one.settlement.case)).toEqual([
+      'no_challenge',
+      'generator_confirmed',
+      'verifier_confirmed',
+      'verifier_confirmed',
+      'verifier_confirmed',
+      'generator_confirmed',
+    ])
+    expect(temporary()).toEqual(before)
+  })
+
+  test('fits on a terminal', async () => {
+    const { stdout } = await poc('demo')
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
+    expect(stdout).toContain('cheaper model')
+  })
+})
