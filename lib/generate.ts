@@ -38,11 +38,7 @@ export interface Generation {
  *   OUT_OF_MEMORY, CLOSED; aborted, it rejects with the signal's reason.
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
-export async function generate(
-  model: Model,
-  prompt: ArrayLike<number>,
-  options: GenerateOptions,
-): Promise<Generation> {
+export async function generate(model: Model, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
   const { maxNewTokens, ignoreEos = false, chunkSize = 512, signal, onToken } = options
   const ids = tokenIds(prompt, 'prompt')
   checkLength(model, ids, maxNewTokens)
@@ -179,7 +175,14 @@ function nativeSampling(header: ProofHeader): NativeSampling {
   return { temperature, topK, topP, key: Uint32Array.of(view.getUint32(0, true), view.getUint32(4, true)) }
 }
 
-function sampleOf(layer: number, position: number, k: Uint8Array, v: Uint8Array, row: number, rowBytes: number): KvSample {
+function sampleOf(
+  layer: number,
+  position: number,
+  k: Uint8Array,
+  v: Uint8Array,
+  row: number,
+  rowBytes: number,
+): KvSample {
   const slice = (all: Uint8Array) => all.subarray(row * rowBytes, (row + 1) * rowBytes)
   return { layer, position, k: slice(k), v: slice(v) }
 }

@@ -33,7 +33,14 @@ export { createMatcher, type Matcher, type MatchResult } from './matcher'
 
 // What is handed over: proofs and verdicts.
 export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'
-export { parseVerdict, type Reason, type ReasonCode, type SampleIndex, type Verdict, type VerdictStatus } from './verdict'
+export {
+  parseVerdict,
+  type Reason,
+  type ReasonCode,
+  type SampleIndex,
+  type Verdict,
+  type VerdictStatus,
+} from './verdict'
 export { type CheckOptions, checkVerdict, type VerdictProblem } from './check'
 
 // Payoffs and disputes.

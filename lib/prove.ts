@@ -129,7 +129,8 @@ export function tokenIds(tokens: ArrayLike<number>, where: string): Uint32Array 
 export function checkFinite(samples: readonly KvSample[], kvDtype: KvDtype): void {
   const isNotFinite = (row: Uint8Array) => {
     const { buffer, byteOffset, byteLength } = row.slice()
-    if (kvDtype === 'f32') return new Uint32Array(buffer, byteOffset, byteLength / 4).some((x) => (x & 0x7f800000) === 0x7f800000)
+    if (kvDtype === 'f32')
+      return new Uint32Array(buffer, byteOffset, byteLength / 4).some((x) => (x & 0x7f800000) === 0x7f800000)
     const exponent = kvDtype === 'f16' ? 0x7c00 : 0x7f80
     return new Uint16Array(buffer, byteOffset, byteLength / 2).some((x) => (x & exponent) === exponent)
   }

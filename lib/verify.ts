@@ -45,7 +45,9 @@ export async function verify(model: Model, proof: Proof, options: VerifyOptions 
   checkTokens(model, proof.tokens.subarray(plan.numPositions))
   const { flops } = planCost(plan, model.config)
   if (options.maxFlops !== undefined && flops > options.maxFlops) {
-    return conclude('inconclusive', [reason('limit_exceeded', `the plan costs ${flops} FLOPs, over ${options.maxFlops}`)])
+    return conclude('inconclusive', [
+      reason('limit_exceeded', `the plan costs ${flops} FLOPs, over ${options.maxFlops}`),
+    ])
   }
 
   const matcher = createMatcher(plan, proof.samples)
@@ -95,9 +97,12 @@ function structuralReasons(model: Model, proof: Proof, plan: Plan, options: Veri
 
 function differingParameters(header: ProofHeader, model: Model): string | null {
   for (const key of ['numLayers', 'numKvHeads', 'headDim'] as const) {
-    if (header[key] !== model.config[key]) return `the proof states ${key} ${header[key]}, the model has ${model.config[key]}`
+    if (header[key] !== model.config[key])
+      return `the proof states ${key} ${header[key]}, the model has ${model.config[key]}`
   }
-  return header.numerics === model.numerics ? null : `the proof states numerics ${header.numerics}, not ${model.numerics}`
+  return header.numerics === model.numerics
+    ? null
+    : `the proof states numerics ${header.numerics}, not ${model.numerics}`
 }
 
 function reason(code: ReasonCode, message: string): Reason {

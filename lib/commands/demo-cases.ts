@@ -1,12 +1,15 @@
-// The demo's four proofs, one honest and three forged, and what a verifier says to each.
+// The demo's proofs, one honest and the others forged, and what a verifier says to each.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generate } from '../generate'
 import { Model } from '../model'
+import type { KvSample } from '../kv'
+import { createPlan } from '../plan'
+import { prefill } from '../prefill'
 import type { Proof } from '../proof'
-import { proofHeader, proveWithHeader } from '../prove'
+import { proofHeader, proveWithHeader, samplesOf } from '../prove'
 import type { Verdict } from '../verdict'
 import { verify } from '../verify'
 import { writeCheapModel } from './cheap-model'
@@ -32,6 +35,7 @@ export async function demoCases(model: Model, honest: Proof, signal: AbortSignal
     ['honest proof', honest],
     ['cheaper model (int8)', await cheaperModel(model, honest, signal)],
     ['one token changed', changedToken(honest)],
+    ['... digests repaired', await repaired(model, honest, changedToken(honest).tokens, signal)],
     ['one KV bit changed', changedBit(honest)],
   ]
   const cases: DemoCase[] = []
@@ -68,6 +72,15 @@ function changedToken(honest: Proof): Proof {
   const at = (honest.header.promptLength + tokens.length) >> 1
   tokens[at] ^= 1
   return { ...honest, tokens }
+}
+
+// A forger who has honest vectors of other tokens, and makes plan and digests fit the changed ones.
+async function repaired(model: Model, honest: Proof, tokens: Uint32Array, signal: AbortSignal): Promise<Proof> {
+  const plan = createPlan(honest.header, tokens)
+  const samples: KvSample[] = []
+  const { kvDtype } = honest.header
+  for await (const layer of prefill(model, honest.tokens, plan, { kvDtype, signal })) samples.push(...samplesOf(layer))
+  return { header: honest.header, tokens, contextDigest: Buffer.from(plan.contextDigest).toString('hex'), samples }
 }
 
 function changedBit(honest: Proof): Proof {

@@ -23,7 +23,7 @@ export interface DemoPayoff {
 export function demoPayoffs(cases: readonly DemoCase[]): DemoPayoff[] {
   const [honest] = cases
   const liar: Verdict = { ...honest.verdicts[0], status: 'rejected', samplesDigest: 'ff'.repeat(32) }
-  const unchallenged = advance(delivered(honest.verdicts[0].proofDigest), { type: 'acceptance' })
+  const unchallenged = advance(delivered(honest.verdicts[0]), { type: 'acceptance' })
   return [
     payoffOf('honest, unchallenged', unchallenged),
     ...cases.map(({ name, verdicts }) => payoffOf(name, challenged(verdicts))),
@@ -35,12 +35,12 @@ function payoffOf(name: string, { settlement }: DisputeState): DemoPayoff {
   return { name, settlement: settlement as Settlement }
 }
 
-function delivered(proofDigest: string): DisputeState {
+function delivered({ proofDigest, modelDigest }: Verdict): DisputeState {
   const { user, generator } = termsDeposits(DEMO_TERMS)
   const events: DisputeEvent[] = [
     { type: 'deposit', party: 'user', amount: user },
     { type: 'deposit', party: 'generator', amount: generator },
-    { type: 'delivery', proofDigest },
+    { type: 'delivery', proofDigest, modelDigest },
   ]
   return events.reduce(advance, openDispute(DEMO_TERMS))
 }
@@ -48,12 +48,12 @@ function delivered(proofDigest: string): DisputeState {
 // Verifiers join one after another until two results agree.
 function challenged(verdicts: readonly Verdict[]): DisputeState {
   const { verifier: stake } = termsDeposits(DEMO_TERMS)
-  let state = advance(delivered(verdicts[0].proofDigest), { type: 'challenge' })
-  for (const [i, { status, samplesDigest, proofDigest }] of verdicts.entries()) {
+  let state = advance(delivered(verdicts[0]), { type: 'challenge' })
+  for (const [i, { status, samplesDigest, proofDigest, modelDigest }] of verdicts.entries()) {
     if (state.settlement) break
     const verifier = `V${i + 1}`
     state = advance(state, { type: 'join', verifier, stake })
-    state = advance(state, { type: 'verdict', verifier, status, samplesDigest, proofDigest })
+    state = advance(state, { type: 'verdict', verifier, status, samplesDigest, proofDigest, modelDigest })
   }
   return state
 }
