@@ -5,7 +5,8 @@ import { availableParallelism } from 'node:os'
 import { encodeCanonical, float64 } from './cbor'
 import type { ModelConfig } from './config'
 import { wrongValue } from './errors'
-import { openFile, readExactly, type Checkpoint, type TensorEntry } from './safetensors'
+import { openFile, readExactly } from './json'
+import type { Checkpoint, TensorEntry } from './safetensors'
 
 /** How a digest is computed; nothing here changes its value. */
 export interface DigestOptions {

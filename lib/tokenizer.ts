@@ -1,7 +1,7 @@
 // Text to token ids and back, where the model's folder has a tokenizer; everything else works on ids alone.
 import { join } from 'node:path'
 import { PocError, wrongValue } from './errors'
-import { exists, readJson } from './safetensors'
+import { exists, readJson } from './json'
 
 /** A model folder's tokenizer.json. */
 export interface Tokenizer {

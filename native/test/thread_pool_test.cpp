@@ -67,12 +67,13 @@ void cancelling_drops_what_has_not_begun() {
             pool.parallel_for(100000, cancelled, [&](size_t i) {
               ++inside;
               if (i == 10) cancelled = true;
+              while (i > 10 && !cancelled) std::this_thread::yield();
               ++ran;
               --inside;
             });
           }) == "ABORTED");
     CHECK(inside == 0, "nothing runs any more when the call returns");
-    CHECK(ran >= 1 && ran < 100000, ran.load());
+    CHECK(ran >= 1 && ran <= 11 + threads, ran.load());
     cancelled = false;
     ran = 0;
     pool.parallel_for(10, cancelled, [&](size_t) { ++ran; });
@@ -96,7 +97,7 @@ void exceptions_reach_the_caller_and_leave_the_pool_usable() {
       } catch (const std::runtime_error& error) {
         caught = error.what();
       }
-      CHECK(caught == "task" && inside == 0 && ran < 200, ran.load());
+      CHECK(caught == "task" && inside == 0 && ran <= 3 + threads, ran.load());
       pool.parallel_for(5, never, [&](size_t) { ++ran; });
     }
     // A failure is told even when the run was cancelled meanwhile.

@@ -312,7 +312,7 @@ test('other commands that are interrupted end with 130 and leave nothing behind'
 describe('info', () => {
   const cuda = { name: 'cuda' as const, available: false, reason: 'no driver' }
   test('shows CPU features and why a backend is absent', async () => {
-    const cpu = { simd: ['avx2', 'plain'], best: 'avx2', threads: 4 }
+    const cpu = { features: ['avx2'], simd: ['avx2', 'plain'], best: 'avx2', threads: 4 }
     jest.mocked(info).mockReturnValue({ version: '0', napi: 8, cpu, backends: [cuda] } as never)
     const { exitCode, json } = await pocJson('info')
     expect(exitCode).toBe(0)

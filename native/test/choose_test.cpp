@@ -1,0 +1,192 @@
+// The choice of a token against a brute force that takes its steps from docs/NUMERICS.md, section 9.
+#include "../core/choose.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "check.h"
+
+using namespace poc;
+using namespace poc::test;
+
+namespace {
+
+uint32_t choose(const std::vector<float>& logits, const Sampling& sampling, uint32_t position = 0) {
+  return choose_token(logits.data(), logits.size(), sampling, position);
+}
+
+// All ids that some key chooses.
+std::set<uint32_t> choices(const std::vector<float>& logits, Sampling sampling, uint32_t num_keys = 400) {
+  std::set<uint32_t> chosen;
+  for (uint32_t key = 0; key < num_keys; ++key) {
+    sampling.key[0] = key;
+    chosen.insert(choose(logits, sampling, key % 5));
+  }
+  return chosen;
+}
+
+Sampling sampling_of(double temperature, uint32_t top_k, double top_p) { return {temperature, top_k, top_p, {1, 2}}; }
+
+using Ids = std::set<uint32_t>;
+
+void greedy_takes_the_largest_and_the_lowest_id_of_equals() {
+  CHECK(choose({1, 3, 2}, {}) == 1);
+  CHECK(choose({5}, {}) == 0);
+  CHECK(choose({-3, -1, -1, -2}, {}) == 1);
+  CHECK(choose({-0.0f, 0.0f}, {}) == 0 && choose({0.0f, -0.0f}, {}) == 0);  // equal zeros
+  CHECK(choose({-3.4e38f, -3.3e38f, bits_float(1)}, {}) == 2);
+  Random random(51);
+  for (int round = 0; round < 200; ++round) {
+    std::vector<float> logits;
+    for (size_t i = 0; i < 1 + random.below(300); ++i) logits.push_back(static_cast<float>(random.below(40)));
+    const auto best = static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    const auto position = static_cast<uint32_t>(round);
+    CHECK(choose(logits, sampling_of(0, 0, 1), position) == best);
+    CHECK(choose(logits, sampling_of(0, 3, 0.5), position) == best, "top-k and top-p do not matter");
+    CHECK(choose(logits, sampling_of(0.9, 1, 1), position) == best, "top-k of one");
+    CHECK(choose(logits, sampling_of(0.9, 0, 1e-9), position) == best, "a nucleus of one");
+  }
+}
+
+void nan_and_infinity_are_refused() {
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const float bad : {inf, -inf, bits_float(0x7fc00000u), bits_float(0xff800001u)})
+    for (const double temperature : {0.0, 1.0})
+      for (const size_t at : {0, 3, 6}) {
+        std::vector<float> logits(7, 1.0f);
+        logits[at] = bad;
+        CHECK(error_of([&] { choose(logits, sampling_of(temperature, 2, 0.5)); }) == "MODEL_NON_FINITE logits", at);
+      }
+}
+
+void top_k_keeps_the_lower_ids_of_equals() {
+  CHECK((choices({1, 2, 2, 2, 0}, sampling_of(1, 2, 1)) == Ids{1, 2}));
+  CHECK((choices({1, 2, 2, 2, 0}, sampling_of(1, 3, 1)) == Ids{1, 2, 3}));
+  CHECK((choices({2, 2, 2, 2, 2}, sampling_of(1, 4, 1)) == Ids{0, 1, 2, 3}));
+  CHECK((choices({1, 1, 3, 1}, sampling_of(1, 2, 1)) == Ids{0, 2}));
+  CHECK((choices({0.5f, 0, 1}, sampling_of(1, 0, 1)) == Ids{0, 1, 2}));
+  CHECK((choices({0.5f, 0, 1}, sampling_of(1, 3, 1)) == Ids{0, 1, 2}));
+  CHECK((choices({0.5f, 0, 1}, sampling_of(1, 4000000000u, 1)) == Ids{0, 1, 2}));
+}
+
+// Equal logits have weights of exactly 1, so these sums have no rounding in them.
+void top_p_stops_where_the_sum_is_reached() {
+  const std::vector<float> two{7, 7}, four{-1, -1, -1, -1};
+  CHECK((choices(two, sampling_of(1, 0, 0.5)) == Ids{0}));
+  CHECK((choices(two, sampling_of(1, 0, 0.5000001)) == Ids{0, 1}));
+  CHECK((choices(two, sampling_of(1, 0, 0.4999999)) == Ids{0}));
+  CHECK((choices(four, sampling_of(3, 0, 0.75)) == Ids{0, 1, 2}));
+  CHECK((choices(four, sampling_of(3, 0, 0.7500001)) == Ids{0, 1, 2, 3}));
+  CHECK((choices(four, sampling_of(3, 0, 0x1.fffffffffffffp-1)) == Ids{0, 1, 2, 3}));
+  CHECK((choices(four, sampling_of(3, 0, 5e-324)) == Ids{0}));
+  CHECK((choices(four, sampling_of(3, 0, 1)) == Ids{0, 1, 2, 3}));
+  // The nucleus is taken from what top-k left: 0.75 of two is two.
+  CHECK((choices(four, sampling_of(3, 2, 0.75)) == Ids{0, 1}));
+  // Weights 4 : 2 : 1 in a shuffled order, and an id that is all but impossible.
+  const std::vector<float> ratio{std::log(2.0f), -90, std::log(4.0f), 0};
+  CHECK((choices(ratio, sampling_of(1, 0, 0.57)) == Ids{2}));
+  CHECK((choices(ratio, sampling_of(1, 0, 0.58)) == Ids{0, 2}));
+  CHECK((choices(ratio, sampling_of(1, 0, 0.87)) == Ids{0, 2, 3}));
+}
+
+// Full sort, sums in long double, every candidate scored. Sets `unclear` where rounding could decide.
+uint32_t brute_force(const std::vector<float>& logits, const Sampling& s, uint32_t position, bool* unclear) {
+  std::vector<uint32_t> ids;
+  for (uint32_t id = 0; id < logits.size(); ++id) ids.push_back(id);
+  std::stable_sort(ids.begin(), ids.end(), [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
+  if (s.top_k > 0 && s.top_k < ids.size()) ids.resize(s.top_k);
+  if (s.top_p < 1) {
+    std::vector<long double> weights;
+    long double total = 0, before = 0;
+    for (const uint32_t id : ids) {
+      weights.push_back(std::exp((static_cast<long double>(logits[id]) - logits[ids[0]]) / s.temperature));
+      total += weights.back();
+    }
+    size_t kept = 0;
+    for (; kept < ids.size(); before += weights[kept++]) {
+      *unclear |= kept > 0 && std::fabs(before / total - s.top_p) < 1e-12L;
+      if (kept > 0 && before >= s.top_p * total) break;
+    }
+    ids.resize(kept);
+  }
+  std::sort(ids.begin(), ids.end());
+  std::vector<double> scores;
+  for (const uint32_t id : ids) scores.push_back(logits[id] / s.temperature + gumbel(s.key, id, position));
+  return ids[static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin())];
+}
+
+void any_choice_is_the_brute_forces() {
+  Random random(52);
+  size_t compared = 0;
+  const size_t rounds = quick() ? 300 : 6000;
+  for (size_t round = 0; round < rounds; ++round) {
+    std::vector<float> logits;
+    const size_t size = 1 + random.below(round % 10 == 0 ? 400 : 30);
+    const bool coarse = random.below(3) == 0;  // many ties
+    for (size_t i = 0; i < size; ++i)
+      logits.push_back(coarse ? static_cast<float>(random.below(5)) : random.bell() * 8 + 3);
+    Sampling s;
+    s.temperature = 0.05 + random.unit() * 2;
+    s.top_k = static_cast<uint32_t>(random.below(3) == 0 ? 0 : random.below(size + 3));
+    s.top_p = random.below(3) == 0 ? 1 : random.unit();
+    s.key[0] = static_cast<uint32_t>(random.next()), s.key[1] = static_cast<uint32_t>(random.next());
+    const auto position = static_cast<uint32_t>(random.below(100000));
+    bool unclear = false;
+    const uint32_t expected = brute_force(logits, s, position, &unclear);
+    if (unclear) continue;
+    ++compared;
+    CHECK(choose(logits, s, position) == expected, "round ", round);
+  }
+  CHECK(compared * 10 > rounds * 9, compared, " of ", rounds);
+}
+
+void choices_follow_the_softmax() {
+  const std::vector<float> logits{1, 0, -1, 2.5f, 0.5f};
+  const int count = quick() ? 4000 : 60000;
+  for (const double temperature : {0.5, 1.0, 2.0}) {
+    std::vector<double> seen(logits.size()), p;
+    Sampling s = sampling_of(temperature, 0, 1);
+    for (int i = 0; i < count; ++i) seen[choose(logits, s, static_cast<uint32_t>(i))] += 1;
+    double total = 0;
+    for (const float logit : logits) p.push_back(std::exp(logit / temperature)), total += p.back();
+    for (size_t id = 0; id < logits.size(); ++id) {
+      const double share = p[id] / total, deviation = std::sqrt(share * (1 - share) / count);
+      CHECK(std::fabs(seen[id] / count - share) < 5 * deviation, temperature, " ", id, ": ", seen[id] / count, " for ", share);
+    }
+  }
+}
+
+void the_choice_is_pure() {
+  Random random(53);
+  const std::vector<float> logits = random.bells(500, 4), before = logits;
+  const Sampling s{0.8, 50, 0.95, {3, 4}};
+  std::vector<uint32_t> first;
+  for (uint32_t position = 0; position < 50; ++position) first.push_back(choose(logits, s, position));
+  for (uint32_t position = 50; position-- > 0;) CHECK(choose(logits, s, position) == first[position], "any order");
+  CHECK(memcmp(before.data(), logits.data(), logits.size() * sizeof(float)) == 0);
+  CHECK(std::set<uint32_t>(first.begin(), first.end()).size() > 5, "the position matters");
+  CHECK(choices(logits, s).size() > 5, "the key matters");
+}
+
+void tiny_temperatures_do_not_fail() {
+  CHECK(choose({1, 3, 2}, sampling_of(1e-30, 0, 0.9)) == 1);
+  CHECK(choose({1, 3, 2}, sampling_of(1e-300, 0, 1)) == 1);
+  CHECK(choose({-1, -3, -2}, sampling_of(1e-300, 2, 0.5)) == 0);
+  CHECK(choose({-3e38f, 3e38f}, sampling_of(5e-324, 0, 0.9)) == 1);  // quotients overflow
+}
+
+}  // namespace
+
+int main() {
+  RUN(greedy_takes_the_largest_and_the_lowest_id_of_equals);
+  RUN(nan_and_infinity_are_refused);
+  RUN(top_k_keeps_the_lower_ids_of_equals);
+  RUN(top_p_stops_where_the_sum_is_reached);
+  RUN(any_choice_is_the_brute_forces);
+  RUN(choices_follow_the_softmax);
+  RUN(the_choice_is_pure);
+  RUN(tiny_temperatures_do_not_fail);
+  return result();
+}
