@@ -15,7 +15,8 @@ const { values } = parseArgs({ options: { model: { type: 'string', multiple: tru
 const run = (command, args) => execFileSync(command, args, { cwd: root, encoding: 'utf8' })
 
 const commit = run('git', ['rev-parse', '--short', 'HEAD']).trim()
-const dirty = run('git', ['status', '--porcelain', '--', 'lib', 'native', 'benchmarks/*.cpp', 'benchmarks/*.mjs']) !== ''
+const dirty =
+  run('git', ['status', '--porcelain', '--', 'lib', 'native', 'benchmarks/*.cpp', 'benchmarks/*.mjs']) !== ''
 const cpu = os.cpus()[0].model.trim()
 const machine = `${os.cpus().length}-core ${cpu} (${info().cpu.best})`
 

@@ -22,7 +22,8 @@ export async function measure(path, prompt, maxNewTokens, rounds = 9) {
     forged.samples[0].k[0] ^= 1
     const [rejectMs, rejected] = await timed(() => verify(model, forged))
     if (verdict.status !== 'accepted' || rejected.status !== 'rejected') throw new Error('wrong verdict')
-    if (round >= 0) rows.push({ generateMs, verifyMs, rejectMs, share: verdict.computed.share, stopShare: rejected.computed.share })
+    if (round >= 0)
+      rows.push({ generateMs, verifyMs, rejectMs, share: verdict.computed.share, stopShare: rejected.computed.share })
   }
   const of = (f) => median(rows.map(f))
   await model.close()

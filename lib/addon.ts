@@ -57,6 +57,18 @@ export interface NativeSequence {
   cancel(): void
 }
 
+/** Sampled positions by layer, as the native classes take them: counts[i] positions belong to layers[i]. */
+export function flattened(byLayer: ReadonlyMap<number, ArrayLike<number>>) {
+  const counts = Uint32Array.from(byLayer.values(), (positions) => positions.length)
+  const positions = new Uint32Array(counts.reduce((sum, count) => sum + count, 0))
+  let at = 0
+  for (const some of byLayer.values()) {
+    positions.set(some, at)
+    at += some.length
+  }
+  return { layers: Uint32Array.from(byLayer.keys()), counts, positions }
+}
+
 export interface NativeLayout {
   pageSize: number
   pageStride: number

@@ -32,6 +32,7 @@ export function planCost(plan: Plan, config: ModelConfig, kvDtype: KvDtype = 'f3
   if (!Object.hasOwn(KV_DTYPE_BYTES, kvDtype)) {
     throw wrongValue('INVALID_ARGUMENT', 'kvDtype', "'f32', 'f16' or 'bf16'", kvDtype)
   }
+  fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
   const flops = costThroughLayer(plan, config, plan.deepestLayer)
   return {
     layers: plan.deepestLayer + 1,

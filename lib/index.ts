@@ -28,8 +28,8 @@ export { createPlan, type Plan } from './plan'
 export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'
 export { contiguousLayout, extractRows, type KvCacheLayout } from './extract'
-export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples } from './kv'
-export { createMatcher, type Matcher, type MatchResult } from './matcher'
+export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf } from './kv'
+export { createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
 
 // What is handed over: proofs and verdicts.
 export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'
@@ -41,7 +41,7 @@ export {
   type Verdict,
   type VerdictStatus,
 } from './verdict'
-export { type CheckOptions, checkVerdict, type VerdictProblem } from './check'
+export { type CheckOptions, checkVerdict, type ProblemCode, type VerdictCheck, type VerdictProblem } from './check'
 
 // Payoffs and disputes.
 export * from './terms'

@@ -31,3 +31,25 @@ export interface LayerSamples {
 export function kvRowBytes(shape: { numKvHeads: number; headDim: number }, kvDtype: KvDtype): number {
   return shape.numKvHeads * shape.headDim * KV_DTYPE_BYTES[kvDtype]
 }
+
+/** Rows in the order of layer, then position, as single samples; the vectors are views of `k` and `v`. */
+export function* cutSamples(
+  byLayer: ReadonlyMap<number, ArrayLike<number>>,
+  k: Uint8Array,
+  v: Uint8Array,
+  rowBytes: number,
+): Generator<KvSample> {
+  let start = 0
+  for (const [layer, positions] of byLayer) {
+    for (const position of Array.from(positions)) {
+      const end = start + rowBytes
+      yield { layer, position, k: k.subarray(start, end), v: v.subarray(start, end) }
+      start = end
+    }
+  }
+}
+
+/** Rows of one layer as single samples; the vectors are views of the layer's memory. */
+export function samplesOf({ layer, positions, k, v }: LayerSamples): KvSample[] {
+  return [...cutSamples(new Map([[layer, positions]]), k, v, k.length / positions.length)]
+}

@@ -45,17 +45,22 @@ export function createPlan(header: ProofHeader, tokens: ArrayLike<number>, sampl
     const layers = layerSampler.layers(context, position, numLayers)
     numSamples += layers.length
     if (numSamples > MAX_SAMPLES) throw tooManySamples(position)
-    for (const layer of layers) {
-      const positions = positionsOf.get(layer)
-      if (positions) positions.push(position)
-      else positionsOf.set(layer, [position])
-    }
+    addSamples(positionsOf, layers, position)
   }
   const layers = new Map(
     [...positionsOf].sort(([a], [b]) => a - b).map(([layer, positions]) => [layer, Uint32Array.from(positions)]),
   )
   const deepestLayer = Math.max(...layers.keys())
   return { numPositions: last + 1, layers, deepestLayer, contextDigest: chain.push(tokens[last + 1]), numSamples }
+}
+
+/** Adds one position to each of its layers. */
+export function addSamples(positionsOf: Map<number, number[]>, layers: readonly number[], position: number): void {
+  for (const layer of layers) {
+    const positions = positionsOf.get(layer)
+    if (positions) positions.push(position)
+    else positionsOf.set(layer, [position])
+  }
 }
 
 function checkTokens(tokens: ArrayLike<number>, promptLength: number): number {

@@ -1,5 +1,5 @@
 // One forward pass over prompt and output, layer by layer, as an async iterator that a `break` stops.
-import { addon, fromNative } from './addon'
+import { addon, flattened, fromNative } from './addon'
 import { PocError, wrongValue } from './errors'
 import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
 import type { Model } from './model'
@@ -80,15 +80,7 @@ function openRun(model: Model, tokens: Uint32Array, plan: Plan, kvDtype: KvDtype
   }
   if (model.closed) throw new PocError('CLOSED', 'The model was closed', { where: 'model' })
   checkTokens(model, tokens.subarray(0, plan.numPositions))
-  const layers = Uint32Array.from(plan.layers.keys())
-  const perLayer = [...plan.layers.values()]
-  const counts = Uint32Array.from(perLayer, (positions) => positions.length)
-  const positions = new Uint32Array(plan.numSamples)
-  let at = 0
-  for (const some of perLayer) {
-    positions.set(some, at)
-    at += some.length
-  }
+  const { layers, counts, positions } = flattened(plan.layers)
   try {
     const used = tokens.slice(0, plan.numPositions)
     return new (addon().Prefill)(model.native, used, layers, counts, positions, kvDtype, chunkSize)

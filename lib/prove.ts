@@ -3,7 +3,7 @@ import { bindingDigest, type ProofHeader, type SamplingParams } from './binding'
 import type { Samplers } from './custom-sampler'
 import { resolveLayerSampler, resolveTokenSampler } from './custom-sampler'
 import { PocError, wrongValue } from './errors'
-import type { KvDtype, KvSample, LayerSamples } from './kv'
+import { type KvDtype, type KvSample, samplesOf } from './kv'
 import type { Model } from './model'
 import { createPlan } from './plan'
 import { checkTokens, prefill } from './prefill'
@@ -88,21 +88,10 @@ export async function proveWithHeader(
   const samples: KvSample[] = []
   const { chunkSize, signal, onProgress } = options
   for await (const layer of prefill(model, ids, plan, { kvDtype: header.kvDtype, chunkSize, signal, onProgress })) {
-    samples.push(...samplesOf(layer))
+    for (const sample of samplesOf(layer)) samples.push(sample)
   }
   checkFinite(samples, header.kvDtype)
   return { header, tokens: ids, contextDigest: Buffer.from(plan.contextDigest).toString('hex'), samples }
-}
-
-/** Rows of a layer as single samples; the vectors are views of the layer's memory. */
-export function samplesOf(layer: LayerSamples): KvSample[] {
-  const rowBytes = layer.k.length / layer.positions.length
-  return Array.from(layer.positions, (position, row) => ({
-    layer: layer.layer,
-    position,
-    k: layer.k.subarray(row * rowBytes, (row + 1) * rowBytes),
-    v: layer.v.subarray(row * rowBytes, (row + 1) * rowBytes),
-  }))
 }
 
 /**

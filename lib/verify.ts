@@ -13,7 +13,7 @@ import { type Proof, proofDigest } from './proof'
 import type { Reason, ReasonCode, Verdict, VerdictStatus } from './verdict'
 
 export interface VerifyOptions extends Samplers {
-  /** The nonce that the user gave out, hex. Without it any nonce is taken: nothing then shows that the proof is fresh. */
+  /** The nonce that the user gave out, hex. Without it, nothing shows that the proof is fresh. */
   nonce?: string
   /** An upper bound on the work: a plan that costs more gives an inconclusive verdict. */
   maxFlops?: number

@@ -9,9 +9,13 @@ if (process.env.npm_config_build_from_source !== 'true') {
   const load = `require('node-gyp-build')(${JSON.stringify(root)})`
   if (spawnSync(process.execPath, ['-e', load], { cwd: root }).status === 0) process.exit(0)
 }
-console.log('proof-of-cache: no fitting prebuilt addon, building from source (needs CMake >= 3.24 and a C++17 compiler)')
+console.log(
+  'proof-of-cache: no fitting prebuilt addon, building from source (needs CMake >= 3.24 and a C++17 compiler)',
+)
 const build = spawnSync(process.execPath, [path.join(__dirname, 'build.cjs')], { stdio: 'inherit', cwd: root })
 if (build.status !== 0) {
-  console.error('proof-of-cache: the build failed. Install cmake and a C++ compiler, then run: npm rebuild proof-of-cache')
+  console.error(
+    'proof-of-cache: the build failed. Install cmake and a C++ compiler, then run: npm rebuild proof-of-cache',
+  )
 }
 process.exit(build.status ?? 1)

@@ -18,7 +18,7 @@ void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 // Standard Gumbel noise of `token` at `position`; the same on every machine.
 double gumbel(const uint32_t key[2], uint32_t token, uint32_t position);
 
-// The chosen id; `position` is the chosen token's own. Throws MODEL_NON_FINITE for a NaN or +infinity.
+// The chosen id; `position` is the chosen token's own. Throws MODEL_NON_FINITE for a NaN or an infinity.
 // Algorithm: docs/NUMERICS.md, section 9.
 uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position);
 

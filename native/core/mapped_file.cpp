@@ -19,10 +19,10 @@ MappedFile::MappedFile(const std::string& path, size_t expected_bytes) {
   struct stat status;
   const bool known = fstat(file, &status) == 0 && S_ISREG(status.st_mode);
   size_ = known ? static_cast<size_t>(status.st_size) : 0;
-  if (size_ != expected_bytes) {
+  if (!known || size_ != expected_bytes) {
     close(file);
     throw wrong_value("MODEL_MALFORMED", path, "a file of " + std::to_string(expected_bytes) + " bytes",
-                      std::to_string(size_) + " bytes");
+                      known ? std::to_string(size_) + " bytes" : "no regular file");
   }
   if (size_ > 0) {
     void* data = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);

@@ -80,7 +80,11 @@ test('a contiguous cache of (positions, heads, dims)', () => {
 test.each([
   ['a position behind the end', contiguousLayout('f32', 2, 4), [3, 4]],
   ['a page without an entry', { ...contiguousLayout('f32', 1, 4), pageSize: 2, blockTable: Uint32Array.of(0) }, [2]],
-  ['a page outside the memory', { ...contiguousLayout('f32', 1, 4), pageStride: 99, blockTable: Uint32Array.of(9) }, [0]],
+  [
+    'a page outside the memory',
+    { ...contiguousLayout('f32', 1, 4), pageStride: 99, blockTable: Uint32Array.of(9) },
+    [0],
+  ],
   ['a stride that would wrap', { ...contiguousLayout('f32', 1, 4), slotStride: 2 ** 53 }, [2]],
   ['no pages', { ...contiguousLayout('f32', 1, 4), pageSize: 0 }, [0]],
 ])('%s is refused', (_, layout, positions) => {

@@ -15,7 +15,10 @@ beforeAll(async () => {
 })
 afterAll(() => model.close())
 
-test.each(reference.map((r) => [r.prompt, r] as const))('greedy equals PyTorch: %s', async (_, { ids, continuation }) => {
+test.each(reference.map((r) => [r.prompt, r] as const))('greedy equals PyTorch: %s', async (_, {
+  ids,
+  continuation,
+}) => {
   const { tokens } = await generate(model, ids, { maxNewTokens: continuation.length, ignoreEos: true })
   expect([...tokens.slice(ids.length)]).toEqual(continuation)
 })
@@ -26,8 +29,9 @@ test('generation stops at the end of the sequence, which is the last token', asy
   expect(model.config.eosTokenIds).toContain(tokens[tokens.length - 1])
 })
 
-const sample = async (options: object) =>
-  [...(await generate(model, [0], { maxNewTokens: 24, ignoreEos: true, temperature: 1, ...options })).tokens]
+const sample = async (options: object) => [
+  ...(await generate(model, [0], { maxNewTokens: 24, ignoreEos: true, temperature: 1, ...options })).tokens,
+]
 
 test('equal seeds give equal tokens, other seeds others', async () => {
   const first = await sample({ seed: '01' })

@@ -56,10 +56,36 @@ describe('token samplers', () => {
   })
 
   test.each([
-    '', 'all:', 'all:1', 'every', 'every:', 'every:0', 'every:1048577', 'every:07', 'every:1e3', 'every:-1', 'every: 2',
-    'bernoulli', 'bernoulli:', 'bernoulli:0', 'bernoulli:0/4', 'bernoulli:5/4', 'bernoulli:1/0', 'bernoulli:1/2/3',
-    'bernoulli:1.5', 'bernoulli:2', 'bernoulli:.5', 'bernoulli:0.0', 'bernoulli:0.1234567890', 'bernoulli:01/32',
-    'bernoulli:1/4294967296', 'bernoulli:NaN', 'bernoulli:1/32\n', 'Bernoulli:1/32', 'constructor', 'uniform:2',
+    '',
+    'all:',
+    'all:1',
+    'every',
+    'every:',
+    'every:0',
+    'every:1048577',
+    'every:07',
+    'every:1e3',
+    'every:-1',
+    'every: 2',
+    'bernoulli',
+    'bernoulli:',
+    'bernoulli:0',
+    'bernoulli:0/4',
+    'bernoulli:5/4',
+    'bernoulli:1/0',
+    'bernoulli:1/2/3',
+    'bernoulli:1.5',
+    'bernoulli:2',
+    'bernoulli:.5',
+    'bernoulli:0.0',
+    'bernoulli:0.1234567890',
+    'bernoulli:01/32',
+    'bernoulli:1/4294967296',
+    'bernoulli:NaN',
+    'bernoulli:1/32\n',
+    'Bernoulli:1/32',
+    'constructor',
+    'uniform:2',
   ])('%j is refused', (name) => {
     expect(() => parseTokenSampler(name)).toThrow(invalid)
   })
@@ -133,8 +159,22 @@ describe('layer samplers', () => {
   })
 
   test.each([
-    '', 'uniform', 'uniform:', 'uniform:0', 'uniform:4097', 'uniform:1,2', 'stratified:-1', 'stratified:02', 'fixed',
-    'fixed:', 'fixed:1,', 'fixed:1,1', 'fixed:4096', 'fixed:a', 'every:2', '__proto__',
+    '',
+    'uniform',
+    'uniform:',
+    'uniform:0',
+    'uniform:4097',
+    'uniform:1,2',
+    'stratified:-1',
+    'stratified:02',
+    'fixed',
+    'fixed:',
+    'fixed:1,',
+    'fixed:1,1',
+    'fixed:4096',
+    'fixed:a',
+    'every:2',
+    '__proto__',
     `fixed:${Array.from({ length: 257 }, (_, i) => i).join()}`,
   ])('%j is refused', (name) => {
     expect(() => parseLayerSampler(name)).toThrow(invalid)
@@ -143,7 +183,11 @@ describe('layer samplers', () => {
 
 describe('custom samplers', () => {
   const context = contextAt(1)
-  const mine: TokenSampler = { name: 'acme/even:1', rate: { num: 1, den: 2 }, samples: (_c, position) => position % 2 === 0 }
+  const mine: TokenSampler = {
+    name: 'acme/even:1',
+    rate: { num: 1, den: 2 },
+    samples: (_c, position) => position % 2 === 0,
+  }
   const layersThat = (layers: unknown): LayerSampler => ({ name: 'acme/x', layers: () => layers as number[] })
 
   test('are called with their own this, and cannot change the context', () => {
@@ -167,20 +211,37 @@ describe('custom samplers', () => {
     expect(() => resolveTokenSampler('every:5', own)).toThrow(invalid)
   })
 
-  test.each(['all', 'bernoulli:mine', 'fixed', 'every:4', 'Mine', '-mine', '', 'a b', 'é', 'x'.repeat(65)])(
-    'must not be called %j',
-    (name) => {
-      expect(() => checkedTokenSampler({ ...mine, name })).toThrow(invalid)
-      expect(() => checkedLayerSampler({ ...layersThat([1]), name })).toThrow(invalid)
-    },
-  )
+  test.each([
+    'all',
+    'bernoulli:mine',
+    'fixed',
+    'every:4',
+    'Mine',
+    '-mine',
+    '',
+    'a b',
+    'é',
+    'x'.repeat(65),
+  ])('must not be called %j', (name) => {
+    expect(() => checkedTokenSampler({ ...mine, name })).toThrow(invalid)
+    expect(() => checkedLayerSampler({ ...layersThat([1]), name })).toThrow(invalid)
+  })
 
-  test.each([[[]], [[1, 1]], [[2, 1]], [[4]], [[-1]], [[1.5]], [['1']], [new Array(2)], [null], ['12'], [{ length: 1 }]])(
-    'must not return %j as layers',
-    (layers) => {
-      expect(() => checkedLayerSampler(layersThat(layers)).layers(context, 0, 4)).toThrow(invalid)
-    },
-  )
+  test.each([
+    [[]],
+    [[1, 1]],
+    [[2, 1]],
+    [[4]],
+    [[-1]],
+    [[1.5]],
+    [['1']],
+    [new Array(2)],
+    [null],
+    ['12'],
+    [{ length: 1 }],
+  ])('must not return %j as layers', (layers) => {
+    expect(() => checkedLayerSampler(layersThat(layers)).layers(context, 0, 4)).toThrow(invalid)
+  })
 
   test('must be whole, return booleans and not throw', () => {
     const broken = [null, 7, {}, { name: 'acme' }, { ...mine, rate: undefined }, { ...mine, rate: { num: 2, den: 1 } }]
@@ -188,7 +249,12 @@ describe('custom samplers', () => {
     const one = checkedTokenSampler({ ...mine, samples: () => 1 as never })
     expect(() => one.samples(context, 0)).toThrow(invalid)
     const cause = new Error('mine')
-    const thrower = { ...mine, samples: () => { throw cause } }
+    const thrower = {
+      ...mine,
+      samples: () => {
+        throw cause
+      },
+    }
     expect(() => checkedTokenSampler(thrower).samples(context, 0)).toThrow(expect.objectContaining({ cause }))
   })
 })

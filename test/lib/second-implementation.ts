@@ -10,7 +10,11 @@ export const join = (...parts: Uint8Array[]) => Uint8Array.from(Buffer.concat(pa
 
 /** SHA-256 with its domain tag. */
 export function H(use: string, ...parts: Uint8Array[]): Uint8Array {
-  return Uint8Array.from(createHash('sha256').update(join(Buffer.from(`proof-of-cache/v1/${use}\0`), ...parts)).digest())
+  return Uint8Array.from(
+    createHash('sha256')
+      .update(join(Buffer.from(`proof-of-cache/v1/${use}\0`), ...parts))
+      .digest(),
+  )
 }
 
 export function le32(...words: number[]): Uint8Array {

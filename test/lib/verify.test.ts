@@ -34,7 +34,10 @@ function withTokens(proof: Proof, tokens: Uint32Array): Proof {
   let proof: Proof
   let tokens: Uint32Array
   const expected = present
-    ? readFileSync(path.join(stories, 'expected-greedy-200.ids.txt'), 'utf8').trim().split(/[\s,]+/).map(Number)
+    ? readFileSync(path.join(stories, 'expected-greedy-200.ids.txt'), 'utf8')
+        .trim()
+        .split(/[\s,]+/)
+        .map(Number)
     : []
 
   beforeAll(async () => {
@@ -165,7 +168,11 @@ describe('bit equality on the bundled model', () => {
     }
   })
 
-  test.each(['f32', 'f16', 'bf16'] as const)('%s cache: capturing while decoding equals proving afterwards', async (kvDtype) => {
+  test.each([
+    'f32',
+    'f16',
+    'bf16',
+  ] as const)('%s cache: capturing while decoding equals proving afterwards', async (kvDtype) => {
     const model = await Model.load(tiny)
     const options = { kvDtype, temperature: 0.8, topK: 40, topP: 0.95, seed: 'ab', nonce: '01' }
     const output = await generate(model, [0, 540, 539], { maxNewTokens: 40, ...options })
