@@ -34,8 +34,8 @@ Napi::Value info(const Napi::CallbackInfo& call) {
 }
 
 KvLayout read_layout(const Napi::Object& o) {
-  return {read_size(o, "pageSize"), read_size(o, "pageStride"), read_size(o, "slotStride"),
-          read_size(o, "headStride"), read_size(o, "dimStride"), nullptr};
+  return {read_size(o, "pageSize"),   read_size(o, "pageStride"), read_size(o, "slotStride"),
+          read_size(o, "headStride"), read_size(o, "dimStride"),  nullptr};
 }
 
 // Refuses positions whose rows do not lie inside the cache. In 128 bits, so that no product wraps.

@@ -13,7 +13,8 @@ SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts,
     if (request.layers[i] >= num_layers || (i > 0 && request.layers[i] <= request.layers[i - 1]))
       throw bad_argument("layers", "ascending layers of the model");
     if (sizes[i] == 0 || sizes[i] > flat.size() - at) throw bad_argument("counts", "the numbers of positions");
-    request.positions.emplace_back(flat.begin() + static_cast<long>(at), flat.begin() + static_cast<long>(at + sizes[i]));
+    request.positions.emplace_back(flat.begin() + static_cast<long>(at),
+                                   flat.begin() + static_cast<long>(at + sizes[i]));
     const auto& row = request.positions.back();
     for (size_t j = 0; j < row.size(); ++j)
       if (row[j] < first_position || row[j] > last_position || (j > 0 && row[j] <= row[j - 1]))

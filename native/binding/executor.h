@@ -28,8 +28,8 @@ class Executor {
   // Calls work() on a thread, then resolves the promise with result(env) or rejects it. `keep` lists JS
   // values (buffers that work() writes to, the owner) that must live until then. When the environment
   // is torn down, every `cancel` flag is set and the threads are joined before anything is freed.
-  Napi::Promise run(Napi::Env env, CancelFlag cancel, const std::vector<Napi::Value>& keep,
-                    std::function<void()> work, std::function<Napi::Value(Napi::Env)> result);
+  Napi::Promise run(Napi::Env env, CancelFlag cancel, const std::vector<Napi::Value>& keep, std::function<void()> work,
+                    std::function<Napi::Value(Napi::Env)> result);
 
  private:
   struct Job;

@@ -104,13 +104,14 @@ Napi::Value ModelWrap::load(const Napi::CallbackInfo& info) {
     if (closed_ || !source_) throw Error("CLOSED", "The model is closed or loaded", "model");
     const CancelFlag cancel = new_cancel_flag();
     const std::shared_ptr<Source> source = source_;
-    return executor(info.Env()).run(
-        info.Env(), cancel, {info.This()}, [source, cancel] { source->load(*cancel); },
-        [this, source](Napi::Env env) {
-          if (!closed_) model_ = source->model;
-          source_.reset();
-          return env.Undefined();
-        });
+    return executor(info.Env())
+        .run(
+            info.Env(), cancel, {info.This()}, [source, cancel] { source->load(*cancel); },
+            [this, source](Napi::Env env) {
+              if (!closed_) model_ = source->model;
+              source_.reset();
+              return env.Undefined();
+            });
   });
 }
 

@@ -34,7 +34,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value progress(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<Source> source_;     // what to load; null once loaded
+  std::shared_ptr<Source> source_;  // what to load; null once loaded
   std::shared_ptr<const Model> model_;
   std::vector<std::weak_ptr<std::atomic<bool>>> flags_;
   bool closed_ = false;

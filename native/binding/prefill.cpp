@@ -86,21 +86,22 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
       const size_t bytes = done || !positions ? 0 : positions->size() * run->row_bytes();
       uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
-      return executor(info.Env()).run(
-          info.Env(), cancel_, {info.This(), info[0], info[1]},
-          [run, k, v, done] {
-            struct Release {  // whatever happens, the next call may come
-              Run& run;
-              ~Release() { run.busy = false; }
-            } release{*run};
-            try {
-              if (!done) run->step(k, v);
-            } catch (...) {
-              *run->cancel = true;  // a pass that failed half-way must not go on
-              throw;
-            }
-          },
-          [layer](Napi::Env env) { return Napi::Number::New(env, layer); });
+      return executor(info.Env())
+          .run(
+              info.Env(), cancel_, {info.This(), info[0], info[1]},
+              [run, k, v, done] {
+                struct Release {  // whatever happens, the next call may come
+                  Run& run;
+                  ~Release() { run.busy = false; }
+                } release{*run};
+                try {
+                  if (!done) run->step(k, v);
+                } catch (...) {
+                  *run->cancel = true;  // a pass that failed half-way must not go on
+                  throw;
+                }
+              },
+              [layer](Napi::Env env) { return Napi::Number::New(env, layer); });
     } catch (...) {
       run->busy = false;
       throw;

@@ -43,7 +43,8 @@ Sampling read_sampling(const Napi::Object& o) {
 
 Napi::Function SequenceWrap::define(Napi::Env env) {
   return DefineClass(env, "Sequence",
-                     {InstanceMethod("append", &SequenceWrap::append), InstanceMethod("extract", &SequenceWrap::extract),
+                     {InstanceMethod("append", &SequenceWrap::append),
+                      InstanceMethod("extract", &SequenceWrap::extract),
                       InstanceMethod("cancel", &SequenceWrap::cancel)});
 }
 
@@ -69,7 +70,8 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
       const Config& c = run->model->config;
       auto tokens = read_uint32s(info[0], "tokens");
       if (tokens.empty() || tokens.size() > run->capacity - run->length)
-        throw wrong_value("CONTEXT_OVERFLOW", "tokens", "1 to " + std::to_string(run->capacity - run->length) + " tokens",
+        throw wrong_value("CONTEXT_OVERFLOW", "tokens",
+                          "1 to " + std::to_string(run->capacity - run->length) + " tokens",
                           std::to_string(tokens.size()));
       for (const uint32_t token : tokens)
         if (token >= c.vocab_size)
@@ -83,26 +85,29 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
       const Sampling sampling = choose ? read_sampling(info[6].As<Napi::Object>()) : Sampling();
       uint8_t* logits = info[7].IsTypedArray() ? read_output(info[7], c.vocab_size * sizeof(float), "logits") : nullptr;
       auto chosen = std::make_shared<double>(-1);
-      return executor(info.Env()).run(
-          info.Env(), cancel_, {info.This(), info[4], info[5], info[7]},
-          [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, chosen, end] {
-            struct Release {
-              Run& run;
-              ~Release() { run.busy = false; }
-            } release{*run};
-            if (!run->sequence)
-              run->sequence = std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
-            const bool wanted = choose || logits;
-            run->logits.resize(wanted ? run->model->config.vocab_size : 0);
-            run->sequence->append(tokens, request, k, v, wanted ? run->logits.data() : nullptr, *run->cancel);
-            if (choose)
-              *chosen = choose_token(run->logits.data(), run->logits.size(), sampling, static_cast<uint32_t>(end));
-            if (logits) memcpy(logits, run->logits.data(), run->logits.size() * sizeof(float));
-          },
-          [run, chosen, end](Napi::Env env) {
-            run->length = end;
-            return Napi::Number::New(env, *chosen);
-          });
+      return executor(info.Env())
+          .run(
+              info.Env(), cancel_, {info.This(), info[4], info[5], info[7]},
+              [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, chosen,
+               end] {
+                struct Release {
+                  Run& run;
+                  ~Release() { run.busy = false; }
+                } release{*run};
+                if (!run->sequence)
+                  run->sequence =
+                      std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
+                const bool wanted = choose || logits;
+                run->logits.resize(wanted ? run->model->config.vocab_size : 0);
+                run->sequence->append(tokens, request, k, v, wanted ? run->logits.data() : nullptr, *run->cancel);
+                if (choose)
+                  *chosen = choose_token(run->logits.data(), run->logits.size(), sampling, static_cast<uint32_t>(end));
+                if (logits) memcpy(logits, run->logits.data(), run->logits.size() * sizeof(float));
+              },
+              [run, chosen, end](Napi::Env env) {
+                run->length = end;
+                return Napi::Number::New(env, *chosen);
+              });
     } catch (...) {
       run->busy = false;
       throw;

@@ -12,21 +12,21 @@ namespace poc {
 // Adds biases, normalises q and k per head, rotates both (RoPE, half pairing) and writes K and V of
 // row i into slot `first_slot + i` of the cache, rounded to its dtype. q is changed in place.
 struct RopeKvArgs {
-  Rows q;                                          // (rows, num_heads * head_dim); none: data null
-  Rows k, v;                                       // (rows, num_kv_heads * head_dim)
-  const float *q_bias, *k_bias, *v_bias;           // null, or one value a column
-  const float *q_norm, *k_norm;                    // null, or (head_dim)
+  Rows q;                                 // (rows, num_heads * head_dim); none: data null
+  Rows k, v;                              // (rows, num_kv_heads * head_dim)
+  const float *q_bias, *k_bias, *v_bias;  // null, or one value a column
+  const float *q_norm, *k_norm;           // null, or (head_dim)
   float eps;
-  const float *cosines, *sines;                    // (rows, head_dim / 2)
+  const float *cosines, *sines;  // (rows, head_dim / 2)
   KvView cache;
   size_t first_slot;
 };
 
 // Causal grouped-query attention of `q.rows` consecutive positions over slots 0..first_position+row.
 struct AttentionArgs {
-  Rows q;                 // (rows, num_heads * head_dim), rotated
-  Rows out;               // as q
-  KvView cache;           // holds all keys up to the last row's position
+  Rows q;        // (rows, num_heads * head_dim), rotated
+  Rows out;      // as q
+  KvView cache;  // holds all keys up to the last row's position
   size_t first_position;
   size_t sliding_window;  // 0: none; else keys position - window + 1 .. position
 };
@@ -51,8 +51,7 @@ class Ops {
   // x = x + y
   virtual void add(Rows x, Rows y) = 0;
   // Copies K and V rows of `positions` out of a cache, in its dtype: k, v (num_positions, num_kv_heads, head_dim)
-  virtual void extract(const KvView& cache, const uint32_t* positions, size_t num_positions, void* k,
-                       void* v) = 0;
+  virtual void extract(const KvView& cache, const uint32_t* positions, size_t num_positions, void* k, void* v) = 0;
   // Copies a row of activations to host memory.
   virtual void download(Rows row, float* out) = 0;
 };

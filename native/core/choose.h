@@ -6,9 +6,9 @@
 namespace poc {
 
 struct Sampling {
-  double temperature = 0;  // 0: greedy
-  uint32_t top_k = 0;      // 0: off
-  double top_p = 1;        // 1: off
+  double temperature = 0;    // 0: greedy
+  uint32_t top_k = 0;        // 0: off
+  double top_p = 1;          // 1: off
   uint32_t key[2] = {0, 0};  // of the noise, made from the seed
 };
 

@@ -37,7 +37,7 @@ static inline V exp32(V x) {
   const V n = sub(t, V(kRound32));
   V r = fma(n, V(-0x1.62e43p-1f), x);  // ln 2 in two parts
   r = fma(n, V(0x1.05c610p-29f), r);
-  V p = V(0x1.a01a02p-13f);       // 1/7!
+  V p = V(0x1.a01a02p-13f);           // 1/7!
   p = fma(p, r, V(0x1.6c16c2p-10f));  // 1/6!
   p = fma(p, r, V(0x1.111112p-7f));   // 1/5!
   p = fma(p, r, V(0x1.555556p-5f));   // 1/4!

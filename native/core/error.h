@@ -7,8 +7,8 @@
 namespace poc {
 
 struct Error : std::runtime_error {
-  Error(const char* code, const std::string& message, std::string where = {},
-        std::string expected = {}, std::string received = {})
+  Error(const char* code, const std::string& message, std::string where = {}, std::string expected = {},
+        std::string received = {})
       : std::runtime_error(message),
         code(code),
         where(std::move(where)),
@@ -21,8 +21,7 @@ struct Error : std::runtime_error {
 // "`where` must be `expected`, received `received`", the form lib/errors.ts uses.
 inline Error wrong_value(const char* code, const std::string& where, const std::string& expected,
                          const std::string& received) {
-  return Error(code, where + " must be " + expected + ", received " + received, where, expected,
-               received);
+  return Error(code, where + " must be " + expected + ", received " + received, where, expected, received);
 }
 
 // Thrown by an op when its run was cancelled; never an error of its own.

@@ -2,8 +2,7 @@
 
 namespace poc {
 
-KvCache::KvCache(const Model& model, Dtype dtype, size_t capacity, size_t num_layers)
-    : capacity_(capacity) {
+KvCache::KvCache(const Model& model, Dtype dtype, size_t capacity, size_t num_layers) : capacity_(capacity) {
   for (size_t layer = 0; layer < num_layers; ++layer) {
     size_t k_bytes = 0, v_bytes = 0;
     KvView view = model.backend->kv_layout(model.config, dtype, capacity, &k_bytes, &v_bytes);

@@ -6,20 +6,17 @@
 
 namespace poc {
 
-Cone Cone::of_samples(const std::vector<uint32_t>& layers,
-                      const std::vector<std::vector<uint32_t>>& positions) {
+Cone Cone::of_samples(const std::vector<uint32_t>& layers, const std::vector<std::vector<uint32_t>>& positions) {
   Cone cone;
   cone.rows.assign(layers.back() + 2, 0);
-  for (size_t i = 0; i < layers.size(); ++i)
-    cone.rows[layers[i]] = static_cast<size_t>(positions[i].back()) + 1;
-  for (size_t l = cone.rows.size() - 1; l-- > 0;)
-    cone.rows[l] = std::max(cone.rows[l], cone.rows[l + 1]);
+  for (size_t i = 0; i < layers.size(); ++i) cone.rows[layers[i]] = static_cast<size_t>(positions[i].back()) + 1;
+  for (size_t l = cone.rows.size() - 1; l-- > 0;) cone.rows[l] = std::max(cone.rows[l], cone.rows[l + 1]);
   cone.last_rows = positions.back();
   return cone;
 }
 
-Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const uint32_t* tokens,
-                 size_t num_tokens, size_t first_position, Cone cone, size_t chunk_size)
+Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const uint32_t* tokens, size_t num_tokens,
+                 size_t first_position, Cone cone, size_t chunk_size)
     : model_(model),
       ops_(ops),
       cache_(cache),
@@ -34,16 +31,14 @@ Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const uint32_t* t
   const size_t wide = std::max({c.q_size(), c.kv_size(), c.intermediate_size, c.hidden_size});
   hidden_buffer_ = floats(num_tokens, c.hidden_size);
   hidden_ = {float_data(*hidden_buffer_), num_tokens, c.hidden_size, backend.row_stride(c.hidden_size)};
-  for (size_t which = 0; which < 3; ++which)
-    scratch_[which] = floats(chunk_size_, which == 0 ? c.hidden_size : wide);
+  for (size_t which = 0; which < 3; ++which) scratch_[which] = floats(chunk_size_, which == 0 ? c.hidden_size : wide);
 
   const auto upload_rope = [&](const std::vector<uint32_t>& positions) {
     const auto table = rope_table(model.rope_frequencies, positions.data(), positions.size());
     return backend.upload(table.data(), table.size() * sizeof(float));
   };
   std::vector<uint32_t> positions(num_tokens);
-  for (size_t row = 0; row < num_tokens; ++row)
-    positions[row] = static_cast<uint32_t>(first_position + row);
+  for (size_t row = 0; row < num_tokens; ++row) positions[row] = static_cast<uint32_t>(first_position + row);
   rope_ = upload_rope(positions);
   if (!cone_.last_rows.empty()) {
     for (size_t i = 0; i < cone_.last_rows.size(); ++i)
@@ -96,8 +91,8 @@ void Prefill::write_sampled_kv(size_t layer) {
 }
 
 // `rope` holds cosines then sines of `rope_rows` rows; those of this chunk begin at `rope_row`.
-void Prefill::project_kv(const LayerWeights& w, Rows normed, const float* rope, size_t rope_rows,
-                         size_t rope_row, size_t first_slot) {
+void Prefill::project_kv(const LayerWeights& w, Rows normed, const float* rope, size_t rope_rows, size_t rope_row,
+                         size_t first_slot) {
   const Config& c = model_.config;
   const size_t half = c.head_dim / 2;
   RopeKvArgs args = {};

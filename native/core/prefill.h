@@ -16,12 +16,9 @@ struct Cone {
   std::vector<uint32_t> last_rows;
 
   // All rows of all layers, hidden state included: prompts and decoding.
-  static Cone full(size_t num_layers, size_t num_rows) {
-    return {std::vector<size_t>(num_layers + 1, num_rows), {}};
-  }
+  static Cone full(size_t num_layers, size_t num_rows) { return {std::vector<size_t>(num_layers + 1, num_rows), {}}; }
   // Layers 0 .. the deepest one named in `layers`; positions[i] are sampled at layers[i].
-  static Cone of_samples(const std::vector<uint32_t>& layers,
-                         const std::vector<std::vector<uint32_t>>& positions);
+  static Cone of_samples(const std::vector<uint32_t>& layers, const std::vector<std::vector<uint32_t>>& positions);
 };
 
 // One pass over consecutive positions. next() completes layer l - 1 and then writes K and V of layer l

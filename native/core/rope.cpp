@@ -14,8 +14,8 @@ double scaled(double frequency, const RopeScaling& s) {
   const double wavelength = kTwoPi / frequency;
   if (wavelength < s.original_max_positions / s.high_freq_factor) return frequency;
   if (wavelength > s.original_max_positions / s.low_freq_factor) return frequency / s.factor;
-  const double smooth = (s.original_max_positions / wavelength - s.low_freq_factor) /
-                        (s.high_freq_factor - s.low_freq_factor);
+  const double smooth =
+      (s.original_max_positions / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
   return __builtin_fma(smooth, frequency, (1.0 - smooth) * (frequency / s.factor));
 }
 
@@ -32,8 +32,7 @@ std::vector<float> rope_frequencies(const Config& config) {
   return out;
 }
 
-std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions,
-                              size_t num_positions) {
+std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions, size_t num_positions) {
   const FloatEnvironment environment;
   const size_t half = frequencies.size();
   std::vector<float> table(2 * num_positions * half);

@@ -11,7 +11,6 @@ namespace poc {
 std::vector<float> rope_frequencies(const Config& config);
 
 // Cosines then sines of `positions`: 2 x (num_positions, head_dim / 2). The angle is one fp32 product.
-std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions,
-                              size_t num_positions);
+std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions, size_t num_positions);
 
 }  // namespace poc

@@ -21,8 +21,8 @@ class Sequence {
   // Appends tokens at positions length() .. ; writes the requested K and V rows (order of layer, then
   // position) to `k` and `v`, and the logits of the last position to `logits` (vocab_size) if not null.
   // A cancelled or failed call leaves length() as it was, and the sequence usable.
-  void append(const std::vector<uint32_t>& tokens, const SampleRequest& request, uint8_t* k, uint8_t* v,
-              float* logits, const std::atomic<bool>& cancelled);
+  void append(const std::vector<uint32_t>& tokens, const SampleRequest& request, uint8_t* k, uint8_t* v, float* logits,
+              const std::atomic<bool>& cancelled);
 
   // Copies K and V of `position` at `layers` out of the cache.
   void extract(const std::vector<uint32_t>& layers, uint32_t position, uint8_t* k, uint8_t* v) const;

@@ -59,8 +59,7 @@ struct KvLayout {
 static inline size_t kv_index(const KvLayout& layout, size_t position, size_t head, size_t dim) {
   const size_t page = position / layout.page_size;
   return (layout.block_table ? layout.block_table[page] : page) * layout.page_stride +
-         (position % layout.page_size) * layout.slot_stride + head * layout.head_stride +
-         dim * layout.dim_stride;
+         (position % layout.page_size) * layout.slot_stride + head * layout.head_stride + dim * layout.dim_stride;
 }
 
 // The K and V of one layer.

@@ -15,9 +15,7 @@ struct Loader {
   TensorView take(const std::string& name, size_t rows, size_t cols) {
     if (cancelled) throw Cancelled();
     const TensorView view = source(name);
-    const auto shape = [](size_t r, size_t c) {
-      return "(" + std::to_string(r) + ", " + std::to_string(c) + ")";
-    };
+    const auto shape = [](size_t r, size_t c) { return "(" + std::to_string(r) + ", " + std::to_string(c) + ")"; };
     if (view.rows != rows || view.cols != cols)
       throw wrong_value("MODEL_MALFORMED", name, shape(rows, cols), shape(view.rows, view.cols));
     return view;
@@ -69,9 +67,7 @@ Weights load_weights(Backend& backend, const Config& config, const TensorSource&
   for (size_t layer = 0; layer < config.num_layers; ++layer)
     w.layers.push_back(load_layer(load, config, "model.layers." + std::to_string(layer) + "."));
   w.final_norm = load.vector("model.norm.weight", config.hidden_size);
-  w.head = config.tied_head
-               ? w.embedding
-               : load.matrix("lm_head.weight", config.vocab_size, config.hidden_size);
+  w.head = config.tied_head ? w.embedding : load.matrix("lm_head.weight", config.vocab_size, config.hidden_size);
   return w;
 }
 

@@ -8,20 +8,20 @@
 namespace poc {
 
 struct LayerWeights {
-  Vector input_norm;               // (hidden_size)
-  Matrix q, k, v;                  // (q_size, hidden_size), (kv_size, hidden_size) twice
-  Vector q_bias, k_bias, v_bias;   // empty without qkv_bias
-  Vector q_norm, k_norm;           // (head_dim); empty without qk_norm
-  Matrix o;                        // (hidden_size, q_size)
-  Vector post_norm;                // (hidden_size)
-  Matrix gate, up, down;           // (intermediate_size, hidden_size) twice, its transpose shape
+  Vector input_norm;              // (hidden_size)
+  Matrix q, k, v;                 // (q_size, hidden_size), (kv_size, hidden_size) twice
+  Vector q_bias, k_bias, v_bias;  // empty without qkv_bias
+  Vector q_norm, k_norm;          // (head_dim); empty without qk_norm
+  Matrix o;                       // (hidden_size, q_size)
+  Vector post_norm;               // (hidden_size)
+  Matrix gate, up, down;          // (intermediate_size, hidden_size) twice, its transpose shape
 };
 
 struct Weights {
-  Matrix embedding;                // (vocab_size, hidden_size)
+  Matrix embedding;  // (vocab_size, hidden_size)
   std::vector<LayerWeights> layers;
-  Vector final_norm;               // (hidden_size)
-  Matrix head;                     // (vocab_size, hidden_size); the embedding itself when tied
+  Vector final_norm;  // (hidden_size)
+  Matrix head;        // (vocab_size, hidden_size); the embedding itself when tied
 };
 
 // Finds a stored tensor by its Hugging Face name; throws MODEL_MALFORMED where it is missing.

@@ -22,9 +22,9 @@ Keys keys_of_row(const AttentionArgs& args, size_t row) {
 struct Work {
   const AttentionArgs& args;
   size_t head, kv_head, first_row, rows;
-  Keys all;        // the keys that any row sees; `all.first` rounded down to a panel
-  size_t stride;   // floats between rows of scores
-  size_t vecs;     // vectors of 16 in a padded head
+  Keys all;       // the keys that any row sees; `all.first` rounded down to a panel
+  size_t stride;  // floats between rows of scores
+  size_t vecs;    // vectors of 16 in a padded head
   float *q, *scores, *packed, *out;
 
   float* score(size_t row, size_t key) const { return scores + row * stride + (key - all.first); }
@@ -35,9 +35,18 @@ Work make_work(const AttentionBlock& block) {
   const size_t head_dim = args.cache.head_dim, group = args.q.cols / head_dim / args.cache.num_kv_heads;
   const Keys first = keys_of_row(args, block.first_row);
   const Keys last = keys_of_row(args, block.first_row + block.rows - 1);
-  Work work{args, block.head, block.head / group, block.first_row, block.rows,
-            {first.first / kPanel * kPanel, last.last}, 0, round_up(head_dim, kLanes) / kLanes,
-            nullptr, nullptr, nullptr, nullptr};
+  Work work{args,
+            block.head,
+            block.head / group,
+            block.first_row,
+            block.rows,
+            {first.first / kPanel * kPanel, last.last},
+            0,
+            round_up(head_dim, kLanes) / kLanes,
+            nullptr,
+            nullptr,
+            nullptr,
+            nullptr};
   work.stride = round_up(work.all.last - work.all.first, kPanel) + kLanes;
   work.q = block.scratch;
   work.scores = work.q + kTileRows * head_dim;
@@ -90,8 +99,8 @@ void weigh_row(const Work& w, size_t row, Keys keys, float* sum) {
   const auto* v = static_cast<const typename D::Value*>(w.args.cache.v);
   const KvLayout& layout = w.args.cache.v_layout;
   const float* p = w.score(row, keys.first);
-  tiles<D>(1, static_cast<int>(w.vecs), p, v + kv_index(layout, keys.first, w.kv_head, 0),
-           layout.slot_stride, keys.last - keys.first, w.out + row * w.vecs * kLanes, w.vecs * kLanes, true);
+  tiles<D>(1, static_cast<int>(w.vecs), p, v + kv_index(layout, keys.first, w.kv_head, 0), layout.slot_stride,
+           keys.last - keys.first, w.out + row * w.vecs * kLanes, w.vecs * kLanes, true);
   for (size_t key = keys.first; key < keys.last; ++key) *sum = *sum + *p++;
 }
 
@@ -103,9 +112,8 @@ void weigh_common(const Work& w, Keys keys, float* sums) {
   const KvLayout& layout = w.args.cache.v_layout;
   Rows scores{w.scores + (keys.first - w.all.first), w.rows, keys.last - keys.first, w.stride};
   pack_rows(scores, 0, w.rows, w.packed);
-  tiles<D>(static_cast<int>(w.rows), static_cast<int>(w.vecs), w.packed,
-           v + kv_index(layout, keys.first, w.kv_head, 0), layout.slot_stride, keys.last - keys.first, w.out,
-           w.vecs * kLanes, true);
+  tiles<D>(static_cast<int>(w.rows), static_cast<int>(w.vecs), w.packed, v + kv_index(layout, keys.first, w.kv_head, 0),
+           layout.slot_stride, keys.last - keys.first, w.out, w.vecs * kLanes, true);
   Vec chains = load(sums);
   for (size_t i = 0; i < scores.cols; ++i) chains = add(chains, load(w.packed + i * w.rows));
   store(sums, chains);

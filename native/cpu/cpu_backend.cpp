@@ -121,9 +121,8 @@ class CpuOps : public Ops {
   void split(size_t count, size_t work_per_item, F body) {
     const size_t per_task = std::max<size_t>(1, kTaskWork / std::max<size_t>(1, work_per_item));
     const size_t num_tasks = (count + per_task - 1) / per_task;
-    pool_.parallel_for(num_tasks, cancelled_, [&](size_t task) {
-      body(task * per_task, std::min(count, (task + 1) * per_task));
-    });
+    pool_.parallel_for(num_tasks, cancelled_,
+                       [&](size_t task) { body(task * per_task, std::min(count, (task + 1) * per_task)); });
   }
 
   const Kernels& kernels_;

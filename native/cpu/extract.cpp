@@ -16,8 +16,7 @@ void extract_rows(const void* data, const KvLayout& layout, const KvView& cache,
         memcpy(to, from, head_bytes);
         continue;
       }
-      for (size_t d = 0; d < cache.head_dim; ++d)
-        memcpy(to + d * bytes, from + d * layout.dim_stride * bytes, bytes);
+      for (size_t d = 0; d < cache.head_dim; ++d) memcpy(to + d * bytes, from + d * layout.dim_stride * bytes, bytes);
     }
   }
 }

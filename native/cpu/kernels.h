@@ -13,11 +13,11 @@ namespace poc::cpu {
 constexpr size_t kPanel = 32;
 
 struct MatmulBlock {
-  const float* x;           // packed rows, see pack_rows
+  const float* x;  // packed rows, see pack_rows
   size_t rows, num_inputs;
-  const void* w;            // packed matrix
+  const void* w;  // packed matrix
   Dtype dtype;
-  float* out;               // row stride `out_stride`, a multiple of kPanel
+  float* out;  // row stride `out_stride`, a multiple of kPanel
   size_t out_stride;
 };
 
@@ -42,6 +42,5 @@ struct Kernels {
   void (*add)(float* x, const float* y, size_t count);
   void (*exp)(float* x, size_t count);  // for tests
 };
-
 
 }  // namespace poc::cpu

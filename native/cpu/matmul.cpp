@@ -26,9 +26,8 @@ void matmul(const MatmulBlock& block, size_t first_panel, size_t last_panel) {
         const size_t num_k = block.num_inputs - k < kBlockInputs ? block.num_inputs - k : kBlockInputs;
         for (size_t row = 0; row < block.rows; row += kTileRows) {
           const size_t rows = block.rows - row < kTileRows ? block.rows - row : kTileRows;
-          tiles<D>(static_cast<int>(rows), kPanel / kLanes, block.x + row * block.num_inputs + k * rows,
-                   w + k * kPanel, kPanel, num_k, block.out + row * block.out_stride + panel * kPanel,
-                   block.out_stride, k > 0);
+          tiles<D>(static_cast<int>(rows), kPanel / kLanes, block.x + row * block.num_inputs + k * rows, w + k * kPanel,
+                   kPanel, num_k, block.out + row * block.out_stride + panel * kPanel, block.out_stride, k > 0);
         }
       }
     }

@@ -45,8 +45,7 @@ bool pack_panels(const TensorView& weight, size_t first, size_t last, void* pack
 void unpack_row(const Matrix& matrix, size_t output, float* out) {
   const size_t base = output / kPanel * kPanel * matrix.num_inputs + output % kPanel;
   const void* data = matrix.buffer->data();
-  for (size_t k = 0; k < matrix.num_inputs; ++k)
-    out[k] = load_float(data, matrix.dtype, base + k * kPanel);
+  for (size_t k = 0; k < matrix.num_inputs; ++k) out[k] = load_float(data, matrix.dtype, base + k * kPanel);
 }
 
 }  // namespace poc::cpu

@@ -17,9 +17,15 @@ namespace poc::cpu::POC_SIMD {
 constexpr int kLanes = 16;
 
 // Stored types as template arguments, with the C type that holds one value.
-struct F32 { using Value = float; };
-struct F16 { using Value = uint16_t; };
-struct BF16 { using Value = uint16_t; };
+struct F32 {
+  using Value = float;
+};
+struct F16 {
+  using Value = uint16_t;
+};
+struct BF16 {
+  using Value = uint16_t;
+};
 
 #if defined(__AVX512F__)
 
@@ -76,7 +82,9 @@ static inline __m256 widen8(const uint16_t* p, BF16) {
 }
 static inline Vec load(const float* p, F32) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 template <class D>
-static inline Vec load(const uint16_t* p, D d) { return {widen8(p, d), widen8(p + 8, d)}; }
+static inline Vec load(const uint16_t* p, D d) {
+  return {widen8(p, d), widen8(p + 8, d)};
+}
 static inline void store(float* p, Vec x) {
   _mm256_storeu_ps(p, x.lo);
   _mm256_storeu_ps(p + 8, x.hi);
@@ -90,8 +98,7 @@ static inline Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_
 static inline Vec div(Vec a, Vec b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 static inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 static inline Vec clamp(Vec x, Vec lo, Vec hi) {  // max and min give their second operand for NaN
-  return {_mm256_min_ps(hi.lo, _mm256_max_ps(lo.lo, x.lo)),
-          _mm256_min_ps(hi.hi, _mm256_max_ps(lo.hi, x.hi))};
+  return {_mm256_min_ps(hi.lo, _mm256_max_ps(lo.lo, x.lo)), _mm256_min_ps(hi.hi, _mm256_max_ps(lo.hi, x.hi))};
 }
 static inline __m256 scale_by_power8(__m256 p, __m256 t) {
   const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4b400000));
@@ -100,9 +107,7 @@ static inline __m256 scale_by_power8(__m256 p, __m256 t) {
   const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias), 23);
   return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
 }
-static inline Vec scale_by_power(Vec p, Vec t) {
-  return {scale_by_power8(p.lo, t.lo), scale_by_power8(p.hi, t.hi)};
-}
+static inline Vec scale_by_power(Vec p, Vec t) { return {scale_by_power8(p.lo, t.lo), scale_by_power8(p.hi, t.hi)}; }
 
 #else
 
@@ -111,7 +116,9 @@ constexpr int kTileRows = 4, kTileVecs = 1;
 struct Vec {
   float v[kLanes];
   Vec() = default;
-  explicit Vec(float x) { for (float& lane : v) lane = x; }
+  explicit Vec(float x) {
+    for (float& lane : v) lane = x;
+  }
 };
 template <class F>
 static inline Vec lanes(F f) {
@@ -119,18 +126,36 @@ static inline Vec lanes(F f) {
   for (int i = 0; i < kLanes; ++i) out.v[i] = f(i);
   return out;
 }
-static inline Vec load(const float* p, F32) { return lanes([&](int i) { return p[i]; }); }
-static inline Vec load(const uint16_t* p, F16) { return lanes([&](int i) { return widen_f16(p[i]); }); }
-static inline Vec load(const uint16_t* p, BF16) { return lanes([&](int i) { return widen_bf16(p[i]); }); }
-static inline void store(float* p, Vec x) { for (int i = 0; i < kLanes; ++i) p[i] = x.v[i]; }
+static inline Vec load(const float* p, F32) {
+  return lanes([&](int i) { return p[i]; });
+}
+static inline Vec load(const uint16_t* p, F16) {
+  return lanes([&](int i) { return widen_f16(p[i]); });
+}
+static inline Vec load(const uint16_t* p, BF16) {
+  return lanes([&](int i) { return widen_bf16(p[i]); });
+}
+static inline void store(float* p, Vec x) {
+  for (int i = 0; i < kLanes; ++i) p[i] = x.v[i];
+}
 static inline Vec fma(Vec a, Vec b, Vec c) {
   return lanes([&](int i) { return poc::fma(a.v[i], b.v[i], c.v[i]); });
 }
-static inline Vec add(Vec a, Vec b) { return lanes([&](int i) { return a.v[i] + b.v[i]; }); }
-static inline Vec sub(Vec a, Vec b) { return lanes([&](int i) { return a.v[i] - b.v[i]; }); }
-static inline Vec mul(Vec a, Vec b) { return lanes([&](int i) { return a.v[i] * b.v[i]; }); }
-static inline Vec div(Vec a, Vec b) { return lanes([&](int i) { return a.v[i] / b.v[i]; }); }
-static inline Vec max(Vec a, Vec b) { return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
+static inline Vec add(Vec a, Vec b) {
+  return lanes([&](int i) { return a.v[i] + b.v[i]; });
+}
+static inline Vec sub(Vec a, Vec b) {
+  return lanes([&](int i) { return a.v[i] - b.v[i]; });
+}
+static inline Vec mul(Vec a, Vec b) {
+  return lanes([&](int i) { return a.v[i] * b.v[i]; });
+}
+static inline Vec div(Vec a, Vec b) {
+  return lanes([&](int i) { return a.v[i] / b.v[i]; });
+}
+static inline Vec max(Vec a, Vec b) {
+  return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+}
 static inline Vec clamp(Vec x, Vec lo, Vec hi) {
   return lanes([&](int i) { return poc::clamp(x.v[i], lo.v[i], hi.v[i]); });
 }

@@ -6,10 +6,16 @@
 namespace poc::cpu {
 
 #ifdef POC_X86
-namespace avx512 { extern const Kernels kernels; }
-namespace avx2 { extern const Kernels kernels; }
+namespace avx512 {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
 #endif
-namespace plain { extern const Kernels kernels; }
+namespace plain {
+extern const Kernels kernels;
+}
 
 namespace {
 

@@ -14,8 +14,7 @@ static inline void tile(const float* a, const typename D::Value* b, size_t b_str
                         size_t c_stride, bool resume) {
   Vec acc[MR][V];
   for (int m = 0; m < MR; ++m)
-    for (int j = 0; j < V; ++j)
-      acc[m][j] = resume ? load(c + m * c_stride + j * kLanes) : Vec(0.0f);
+    for (int j = 0; j < V; ++j) acc[m][j] = resume ? load(c + m * c_stride + j * kLanes) : Vec(0.0f);
   for (size_t k = 0; k < num_k; ++k) {
     Vec w[V];
     for (int j = 0; j < V; ++j) w[j] = load(b + k * b_stride + j * kLanes, D());
@@ -30,16 +29,15 @@ static inline void tile(const float* a, const typename D::Value* b, size_t b_str
 
 // As tile, for `rows` <= kTileRows and any number of vectors. a holds `rows` values for each k.
 template <class D, int MR = kTileRows>
-static inline void tiles(int rows, int vecs, const float* a, const typename D::Value* b, size_t b_stride,
-                         size_t num_k, float* c, size_t c_stride, bool resume) {
+static inline void tiles(int rows, int vecs, const float* a, const typename D::Value* b, size_t b_stride, size_t num_k,
+                         float* c, size_t c_stride, bool resume) {
   if constexpr (MR > 1) {
     if (rows < MR) return tiles<D, MR - 1>(rows, vecs, a, b, b_stride, num_k, c, c_stride, resume);
   }
   int j = 0;
   for (; j + kTileVecs <= vecs; j += kTileVecs)
     tile<D, MR, kTileVecs>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
-  for (; j < vecs; ++j)
-    tile<D, MR, 1>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
+  for (; j < vecs; ++j) tile<D, MR, 1>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
 }
 
 // Calls f with the type that names `dtype`.

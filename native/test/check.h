@@ -14,11 +14,10 @@
 #include "../core/error.h"
 
 // CHECK(condition, note...): the notes are streamed together and only printed on failure.
-#define CHECK(condition, ...)                                                                \
-  do {                                                                                       \
-    ++poc::test::num_checks();                                                               \
-    if (!(condition))                                                                        \
-      poc::test::failed(__FILE__, __LINE__, #condition, poc::test::text(__VA_ARGS__));       \
+#define CHECK(condition, ...)                                                                          \
+  do {                                                                                                 \
+    ++poc::test::num_checks();                                                                         \
+    if (!(condition)) poc::test::failed(__FILE__, __LINE__, #condition, poc::test::text(__VA_ARGS__)); \
   } while (0)
 
 #define RUN(function) poc::test::run(#function, function)

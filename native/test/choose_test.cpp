@@ -153,7 +153,8 @@ void choices_follow_the_softmax() {
     for (const float logit : logits) p.push_back(std::exp(logit / temperature)), total += p.back();
     for (size_t id = 0; id < logits.size(); ++id) {
       const double share = p[id] / total, deviation = std::sqrt(share * (1 - share) / count);
-      CHECK(std::fabs(seen[id] / count - share) < 5 * deviation, temperature, " ", id, ": ", seen[id] / count, " for ", share);
+      CHECK(std::fabs(seen[id] / count - share) < 5 * deviation, temperature, " ", id, ": ", seen[id] / count, " for ",
+            share);
     }
   }
 }

@@ -13,7 +13,6 @@
 using namespace poc;
 using namespace poc::test;
 
-
 namespace {
 
 const double kPi = 3.14159265358979323846;
@@ -116,10 +115,10 @@ void log64_is_accurate() {
     CHECK(error <= 2.5L, "log64(", x, "): ", static_cast<double>(error), " ulp");
   };
   for (int i = 0; i < (quick() ? 3000 : 300000); ++i) {
-    hold(bits_double(random.next() % 0x7ff0000000000000ull));                  // any magnitude, subnormal too
-    hold((static_cast<double>(random.next() >> 12) + 0.5) * 0x1p-52);         // as gumbel() draws
-    hold(1.0 - static_cast<double>(random.next() >> 40) * 0x1p-53);           // just below 1
-    hold(0.70 + static_cast<double>(random.next() >> 11) * 0x1p-53 * 0.72);   // both ends of the reduced range
+    hold(bits_double(random.next() % 0x7ff0000000000000ull));                // any magnitude, subnormal too
+    hold((static_cast<double>(random.next() >> 12) + 0.5) * 0x1p-52);        // as gumbel() draws
+    hold(1.0 - static_cast<double>(random.next() >> 40) * 0x1p-53);          // just below 1
+    hold(0.70 + static_cast<double>(random.next() >> 11) * 0x1p-53 * 0.72);  // both ends of the reduced range
   }
   for (const double x : {0x1p-1074, 0x1p-1022, 0x1.fffffffffffffp-1023, 0x1.6a09e667f3bccp+0, 0x1.6a09e667f3bcdp+0,
                          0x1.6a09e667f3bcep+0, 0x1.6a09e667f3bcdp-1, 0x1.fffffffffffffp+1023, 10000.0, 500000.0})
@@ -217,7 +216,7 @@ void widening_is_exact_and_rounding_undoes_it() {
     if (exponent == 255 && fraction != 0) {
       CHECK(brain != brain && round_bf16(brain) == 0x7fc0, pattern);
     } else {
-      const double value = exponent == 255  ? std::numeric_limits<double>::infinity()
+      const double value = exponent == 255 ? std::numeric_limits<double>::infinity()
                            : exponent == 0 ? std::ldexp(fraction, -133)
                                            : std::ldexp(128 + fraction, exponent - 134);
       CHECK(same_value(brain, sign * value), pattern);
@@ -253,12 +252,11 @@ void rounding_is_to_nearest_even() {
 }
 
 void philox_gives_the_published_vectors() {
-  const uint32_t vectors[3][10] = {
-      {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-      {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
-       0x6d5451fd},
-      {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
-       0x24126ea1}};
+  const uint32_t vectors[3][10] = {{0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+                                   {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d,
+                                    0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+                                   {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09,
+                                    0x94fdcceb, 0x5001e420, 0x24126ea1}};
   for (const auto& v : vectors) {
     uint32_t out[4];
     philox(v, v + 4, out);

@@ -65,9 +65,10 @@ Foreign paged(Random& random, const Shape& s, Dtype dtype, size_t size, bool hnd
   KvLayout layout{size, page, s.heads * s.dim, s.dim, 1, table.data()};
   if (hnd) layout.slot_stride = s.dim, layout.head_stride = size * s.dim;
   return filled(random, pool * page, dtype, {{}, layout, [=, &table](size_t p, size_t h, size_t d) {
-                  const size_t inside = hnd ? (h * size + p % size) * s.dim + d : ((p % size) * s.heads + h) * s.dim + d;
-                  return table[p / size] * page + inside;
-                }});
+                                               const size_t inside = hnd ? (h * size + p % size) * s.dim + d
+                                                                         : ((p % size) * s.heads + h) * s.dim + d;
+                                               return table[p / size] * page + inside;
+                                             }});
 }
 
 const std::atomic<bool> never{false};
@@ -94,7 +95,8 @@ void hold(Random& random, const Shape& s, Dtype dtype, Foreign k, Foreign v, con
       for (size_t head = 0; head < s.heads; ++head)
         for (size_t dim = 0; dim < s.dim; ++dim, at += bytes) {
           const uint8_t* expected = from->bytes.data() + from->index(position, head, dim) * bytes;
-          CHECK(memcmp(got->data() + at, expected, bytes) == 0, what, " position ", position, " head ", head, " dim ", dim);
+          CHECK(memcmp(got->data() + at, expected, bytes) == 0, what, " position ", position, " head ", head, " dim ",
+                dim);
         }
   }
 }
@@ -112,8 +114,8 @@ void rows_are_found_in_every_layout() {
       const std::string what = text(s.positions, "x", s.heads, "x", s.dim, ", pages of ", size);
       hold(random, s, dtype, contiguous_nhd(random, s, dtype), contiguous_hnd(random, s, dtype), "contiguous " + what);
       hold(random, s, dtype, padded(random, s, dtype), transposed(random, s, dtype), "padded, transposed " + what);
-      hold(random, s, dtype, paged(random, s, dtype, size, false, table, pool), paged(random, s, dtype, size, true, table, pool),
-           "paged " + what);
+      hold(random, s, dtype, paged(random, s, dtype, size, false, table, pool),
+           paged(random, s, dtype, size, true, table, pool), "paged " + what);
     }
 }
 

@@ -72,7 +72,8 @@ void what_is_missing_or_of_another_size_is_refused() {
   CHECK(error_of_mapping(path + "/file", 12) == "FILE_NOT_FOUND " + path + "/file");
   for (const size_t size : {size_t{0}, size_t{11}, size_t{13}, size_t{4096}, ~size_t{0}})
     CHECK(error_of_mapping(path, size) == "MODEL_MALFORMED " + path, size);
-  for (const size_t size : {0, 1, 4096}) CHECK(error_of_mapping(directory.path, size) == "MODEL_MALFORMED " + directory.path, size);
+  for (const size_t size : {0, 1, 4096})
+    CHECK(error_of_mapping(directory.path, size) == "MODEL_MALFORMED " + directory.path, size);
   CHECK(error_of_mapping("/dev/null", 0) == "MODEL_MALFORMED /dev/null");
   CHECK(error_of_mapping(path, 12).empty());
   CHECK(next_descriptor() == before);

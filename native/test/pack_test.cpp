@@ -51,7 +51,8 @@ void unpacking_gives_back_every_bit() {
           std::vector<float> out(cols + 1, 5.0f);
           cpu::unpack_row(packed, row, out.data());
           CHECK(out[cols] == 5.0f);
-          for (size_t col = 0; col < cols; ++col) CHECK(float_bits(out[col]) == float_bits(weight.value(row, col)), row, " ", col);
+          for (size_t col = 0; col < cols; ++col)
+            CHECK(float_bits(out[col]) == float_bits(weight.value(row, col)), row, " ", col);
         }
       }
   }
@@ -84,7 +85,8 @@ void a_nan_or_an_infinity_is_refused_by_name() {
       for (const size_t at : {size_t{0}, rows * cols / 2, rows * cols - 1}) {
         const uint32_t exponent = exponent_of(dtype), sign = dtype == Dtype::f32 ? 0x80000000u : 0x8000u;
         const uint32_t lowest = exponent & (~exponent + 1);  // of the exponent's bits
-        for (const uint32_t bits : {exponent, exponent | sign, exponent | 1, exponent | sign | 1, exponent | (lowest - 1)}) {
+        for (const uint32_t bits :
+             {exponent, exponent | sign, exponent | 1, exponent | sign | 1, exponent | (lowest - 1)}) {
           Bits weight(random, rows, cols, dtype);
           weight.set(at, bits);
           CHECK(error_of([&] { backend->pack(weight.view, never); }) == "MODEL_NON_FINITE some.weight", bits);

@@ -20,7 +20,8 @@ PassResult in_calls(std::shared_ptr<const Model> model, Dtype kv, const std::vec
   Sequence sequence(model, kv, tokens.size() + 5, chunk);
   std::vector<float> logits(model->config.vocab_size);
   for (size_t call = 0; sequence.length() < tokens.size(); ++call) {
-    const size_t first = sequence.length(), size = std::min(sizes[std::min(call, sizes.size() - 1)], tokens.size() - first);
+    const size_t first = sequence.length(),
+                 size = std::min(sizes[std::min(call, sizes.size() - 1)], tokens.size() - first);
     const auto begin = tokens.begin() + static_cast<long>(first);
     sequence.append({begin, begin + static_cast<long>(size)}, {}, nullptr, nullptr, logits.data(), never);
     CHECK(sequence.length() == first + size);
@@ -95,8 +96,10 @@ void hold_cone(const RandomModel& m, std::shared_ptr<const Model> model, const P
     ops->extract(cache.layer(pass.layer()), slots.data(), slots.size(), k.data(), v.data());
     for (size_t j = 0; j < slots.size(); ++j) {
       const uint32_t layer = request.layers[i], position = request.positions[i][j];
-      CHECK(memcmp(k.data() + j * row, full.k[layer].data() + position * row, row) == 0, m.name, " k ", layer, " ", position);
-      CHECK(memcmp(v.data() + j * row, full.v[layer].data() + position * row, row) == 0, m.name, " v ", layer, " ", position);
+      CHECK(memcmp(k.data() + j * row, full.k[layer].data() + position * row, row) == 0, m.name, " k ", layer, " ",
+            position);
+      CHECK(memcmp(v.data() + j * row, full.v[layer].data() + position * row, row) == 0, m.name, " v ", layer, " ",
+            position);
     }
     ++i;
   }
@@ -111,7 +114,8 @@ void cones_of_samples_give_the_rows_of_full_passes() {
     for (const std::string& simd : cpu::available_simd()) {
       const auto model = m.load(2, simd);
       const PassResult full = whole_pass(model, m.kv, tokens, 64);
-      const auto last = static_cast<uint32_t>(tokens.size() - 1), deepest = static_cast<uint32_t>(m.config.num_layers - 1);
+      const auto last = static_cast<uint32_t>(tokens.size() - 1),
+                 deepest = static_cast<uint32_t>(m.config.num_layers - 1);
       hold_cone(m, model, full, tokens, {{0}, {{0}}}, 64);
       hold_cone(m, model, full, tokens, {{0}, {{last}}}, 64);
       hold_cone(m, model, full, tokens, {{deepest}, {{1, last}}}, 7);
@@ -148,8 +152,8 @@ void too_many_tokens_are_refused_and_change_nothing() {
   Sequence sequence(model, m.kv, 20, 8);
   std::vector<float> logits(m.config.vocab_size);
   const auto append = [&](size_t first, size_t last) {
-    sequence.append({tokens.begin() + static_cast<long>(first), tokens.begin() + static_cast<long>(last)}, {}, nullptr, nullptr,
-                    logits.data(), never);
+    sequence.append({tokens.begin() + static_cast<long>(first), tokens.begin() + static_cast<long>(last)}, {}, nullptr,
+                    nullptr, logits.data(), never);
   };
   append(0, 15);
   CHECK(error_of([&] { append(0, 6); }) == "CONTEXT_OVERFLOW tokens");
@@ -215,13 +219,15 @@ void sequences_at_once_do_not_disturb_each_other() {
 void weights_of_another_shape_or_missing_are_refused_by_name() {
   const auto error_with = [](const char* tensor, size_t rows, size_t cols) {
     RandomModel m = random_models()[2];
-    if (rows == 0) m.tensors.erase(tensor);
-    else m.add(tensor, rows, cols, 1);
+    if (rows == 0)
+      m.tensors.erase(tensor);
+    else
+      m.add(tensor, rows, cols, 1);
     return error_of([&] { m.load(2, "auto"); });
   };
-  for (const char* tensor : {"model.embed_tokens.weight", "model.layers.1.self_attn.q_proj.weight",
-                             "model.layers.2.self_attn.k_proj.bias", "model.layers.0.mlp.down_proj.weight",
-                             "model.layers.2.post_attention_layernorm.weight", "model.norm.weight"}) {
+  for (const char* tensor :
+       {"model.embed_tokens.weight", "model.layers.1.self_attn.q_proj.weight", "model.layers.2.self_attn.k_proj.bias",
+        "model.layers.0.mlp.down_proj.weight", "model.layers.2.post_attention_layernorm.weight", "model.norm.weight"}) {
     const std::string expected = std::string("MODEL_MALFORMED ") + tensor;
     CHECK(error_with(tensor, 0, 0) == expected, error_with(tensor, 0, 0));
     CHECK(error_with(tensor, 48, 47) == expected, error_with(tensor, 48, 47));

@@ -184,8 +184,8 @@ inline std::string difference(const PassResult& a, const PassResult& b) {
       const auto &x = (a.*part)[layer], &y = (b.*part)[layer];
       for (size_t i = 0; i < x.size(); ++i)
         if (x[i] != y[i])
-          return text(part == &PassResult::k ? "k" : "v", " of layer ", layer, " at position ", i / a.row_bytes, ", byte ",
-                      i % a.row_bytes);
+          return text(part == &PassResult::k ? "k" : "v", " of layer ", layer, " at position ", i / a.row_bytes,
+                      ", byte ", i % a.row_bytes);
     }
   for (size_t i = 0; i < a.logits.size(); ++i)
     if (float_bits(a.logits[i]) != float_bits(b.logits[i]))
@@ -209,7 +209,8 @@ inline std::vector<std::vector<uint8_t>> by_layer(const std::vector<uint8_t>& by
   std::vector<std::vector<uint8_t>> out;
   const size_t size = bytes.size() / num_layers;
   for (size_t layer = 0; layer < num_layers; ++layer)
-    out.emplace_back(bytes.begin() + static_cast<long>(layer * size), bytes.begin() + static_cast<long>((layer + 1) * size));
+    out.emplace_back(bytes.begin() + static_cast<long>(layer * size),
+                     bytes.begin() + static_cast<long>((layer + 1) * size));
   return out;
 }
 

@@ -61,8 +61,8 @@ inline Array rmsnorm(Array x, const float* weight, float eps) {
 }
 
 // Bias, norm of each head, rotation by the row's angles. cosines, sines: (head_dim / 2).
-inline void rotate_row(float* x, size_t num_heads, size_t head_dim, const float* bias, const float* norm,
-                       float eps, const float* cosines, const float* sines) {
+inline void rotate_row(float* x, size_t num_heads, size_t head_dim, const float* bias, const float* norm, float eps,
+                       const float* cosines, const float* sines) {
   const size_t half = head_dim / 2;
   if (bias)
     for (size_t i = 0; i < num_heads * head_dim; ++i) x[i] += bias[i];
@@ -113,9 +113,10 @@ inline Array attention(const Array& q, const Array& k, const Array& v, size_t he
     const size_t position = first_position + row;
     for (size_t head = 0; head < q.cols / head_dim; ++head) {
       const size_t column = head / group * head_dim;
-      attend(q.row(row) + head * head_dim, [&](size_t key) { return k.row(key) + column; },
-             [&](size_t key) { return v.row(key) + column; }, first_key(position, window), position + 1, head_dim,
-             out.row(row) + head * head_dim);
+      attend(
+          q.row(row) + head * head_dim, [&](size_t key) { return k.row(key) + column; },
+          [&](size_t key) { return v.row(key) + column; }, first_key(position, window), position + 1, head_dim,
+          out.row(row) + head * head_dim);
     }
   }
   return out;

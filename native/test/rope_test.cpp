@@ -57,9 +57,12 @@ void llama3_scaling_keeps_blends_and_divides() {
         const double frequency = std::pow(500000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
         CHECK(ulps(got[i], llama3(frequency, scaling)) <= 0.5001L, head_dim, " ", i, ": ", got[i]);
         CHECK(i == 0 || got[i] < got[i - 1], "frequencies fall");
-        if (got[i] == plain[i]) ++kept;
-        else if (ulps(got[i], frequency / scaling.factor) <= 0.5001L) ++divided;
-        else ++blended;
+        if (got[i] == plain[i])
+          ++kept;
+        else if (ulps(got[i], frequency / scaling.factor) <= 0.5001L)
+          ++divided;
+        else
+          ++blended;
       }
       CHECK(kept > 0 && divided > 0 && blended > 0, kept, " ", blended, " ", divided);
     }
@@ -76,13 +79,15 @@ void tables_hold_cosines_and_sines_of_one_product() {
   for (size_t row = 0; row < positions.size(); ++row)
     for (size_t i = 0; i < half; ++i) {
       const float angle = static_cast<float>(positions[row]) * frequencies[i];
-      const long double cosine = std::cos(static_cast<long double>(angle)), sine = std::sin(static_cast<long double>(angle));
+      const long double cosine = std::cos(static_cast<long double>(angle)),
+                        sine = std::sin(static_cast<long double>(angle));
       const float got_cosine = table[row * half + i], got_sine = table[size + row * half + i];
       if (positions[row] == 0) {
         CHECK(float_bits(got_cosine) == float_bits(1.0f) && float_bits(got_sine) == 0);
         continue;
       }
-      CHECK(std::fabs(got_cosine - cosine) <= 0x1.001p-25L && std::fabs(got_sine - sine) <= 0x1.001p-25L, positions[row], " ", i);
+      CHECK(std::fabs(got_cosine - cosine) <= 0x1.001p-25L && std::fabs(got_sine - sine) <= 0x1.001p-25L,
+            positions[row], " ", i);
       // Small results are as good in their own last place, down to where the double's reduction ends.
       CHECK(ulps(got_cosine, cosine) <= 0.51L || std::fabs(cosine) < 1e-7L, positions[row], " ", i);
       CHECK(ulps(got_sine, sine) <= 0.51L || std::fabs(sine) < 1e-7L, positions[row], " ", i);

@@ -47,7 +47,8 @@ PassResult reference_pass(const RandomModel& m, const std::vector<uint32_t>& tok
       const std::vector<float> table = rope_table(frequencies, &position, 1);
       const float *cosines = table.data(), *sines = table.data() + half;
       reference::rotate_row(q.row(i), c.num_heads, c.head_dim, pointer(q_bias), pointer(q_norm), eps, cosines, sines);
-      reference::rotate_row(k.row(i), c.num_kv_heads, c.head_dim, pointer(k_bias), pointer(k_norm), eps, cosines, sines);
+      reference::rotate_row(k.row(i), c.num_kv_heads, c.head_dim, pointer(k_bias), pointer(k_norm), eps, cosines,
+                            sines);
       for (size_t j = 0; j < v_bias.size(); ++j) v.at(i, j) += v_bias[j];
     }
     for (auto [from, to] : {std::pair{&k, &result.k}, std::pair{&v, &result.v}}) {
@@ -71,7 +72,8 @@ PassResult reference_pass(const RandomModel& m, const std::vector<uint32_t>& tok
   }
   const Array last(1, c.hidden_size, std::vector<float>(x.row(count - 1), x.row(count - 1) + c.hidden_size));
   const Array head = m.values(c.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
-  result.logits = reference::matmul(reference::rmsnorm(last, m.values("model.norm.weight").data.data(), eps), head).data;
+  result.logits =
+      reference::matmul(reference::rmsnorm(last, m.values("model.norm.weight").data.data(), eps), head).data;
   return result;
 }
 
@@ -105,7 +107,8 @@ void hold_everywhere(const RandomModel& m, bool all_threads) {
       for (const size_t chunk : {kAll, size_t{1}, size_t{7}, size_t{64}}) {
         if (quick() && chunk != 7 && threads != 2) continue;
         const PassResult got = whole_pass(model, m.kv, tokens, chunk);
-        CHECK(got == expected, m.name, " ", simd, ", ", threads, " threads, chunks of ", chunk, ": ", difference(expected, got));
+        CHECK(got == expected, m.name, " ", simd, ", ", threads, " threads, chunks of ", chunk, ": ",
+              difference(expected, got));
       }
     }
 }

@@ -123,11 +123,11 @@ void several_callers_share_the_threads() {
         std::atomic<bool> cancelled{false};
         const bool abort = (round + caller) % 7 == 0;
         aborted[caller] += error_of([&] {
-          pool.parallel_for(40, cancelled, [&](size_t i) {
-            if (abort && i == 20) cancelled = true;
-            sum += i;
-          });
-        }) == "ABORTED";
+                             pool.parallel_for(40, cancelled, [&](size_t i) {
+                               if (abort && i == 20) cancelled = true;
+                               sum += i;
+                             });
+                           }) == "ABORTED";
         if (!abort) sums[caller] += sum;
       }
     });

@@ -122,7 +122,7 @@ describe('layer samplers', () => {
       fc.property(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 21, max: 60 }), anyContext, (n, size, context) => {
         const layers = parseLayerSampler(`stratified:${n}`).layers(context, 0, size + 1)
         const edges = Array.from({ length: n + 1 }, (_, b) => 1 + Math.floor((b * size) / n))
-        layers.forEach((l, b) => expect(l >= edges[b] && l < edges[b + 1]).toBe(true))
+        for (const [b, l] of layers.entries()) expect(l >= edges[b] && l < edges[b + 1]).toBe(true)
         const widths = edges.slice(1).map((edge, b) => edge - edges[b])
         expect(Math.max(...widths) - Math.min(...widths)).toBeLessThanOrEqual(1)
       }),
