@@ -1,4 +1,5 @@
 // Generation that proves while it runs, so that the proof costs no second pass.
+import { checkRun } from './arguments'
 import { createCapture } from './capture'
 import { PocError, wrongValue } from './errors'
 import type { Model } from './model'
@@ -35,6 +36,7 @@ export interface Generation {
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
 export async function generate(model: Model, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
+  checkRun(model, options)
   const { maxNewTokens, ignoreEos = false, chunkSize = 512, signal, onToken } = options
   const ids = tokenIds(prompt, 'prompt')
   checkLength(model, ids, maxNewTokens)

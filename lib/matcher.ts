@@ -64,7 +64,7 @@ export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher
     layer.positions.forEach((position, row) => {
       const claimed = samples[nextSample++]
       const start = row * rowBytes
-      const part = differs(k, start, claimed.k) ? 'k' : differs(v, start, claimed.v) ? 'v' : null
+      const part = differs(k, start, rowBytes, claimed.k) ? 'k' : differs(v, start, rowBytes, claimed.v) ? 'v' : null
       if (part === null) matched.push([layer.layer, position])
       else mismatched.push([layer.layer, position])
       if (part !== null) firstMismatch ??= { layer: layer.layer, position, part }
@@ -146,6 +146,8 @@ function bytesOf(view: Uint8Array): Buffer {
   return Buffer.from(view.buffer, view.byteOffset, view.byteLength)
 }
 
-function differs(recomputed: Buffer, start: number, claimed: Uint8Array): boolean {
-  return recomputed.compare(claimed, 0, claimed.byteLength, start, start + claimed.byteLength) !== 0
+// The length counts too: an array that was detached since it was checked has none, and would equal anything.
+function differs(recomputed: Buffer, start: number, rowBytes: number, claimed: Uint8Array): boolean {
+  if (claimed.byteLength !== rowBytes) return true
+  return recomputed.compare(claimed, 0, rowBytes, start, start + rowBytes) !== 0
 }

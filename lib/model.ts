@@ -1,5 +1,6 @@
 // A model that is loaded once and used by any number of verifications and generations at a time.
 import { availableParallelism } from 'node:os'
+import { checkOptions } from './options'
 import { addon, fromNative, type NativeModel, type NativeTensor } from './addon'
 import type { Numerics } from './binding'
 import type { ModelConfig } from './config'
@@ -51,6 +52,7 @@ export class Model {
    *   BACKEND_UNAVAILABLE, INVALID_ARGUMENT, ADDON_UNAVAILABLE; an aborted load rejects with the signal's reason.
    */
   static async load(path: string, options: LoadOptions = {}): Promise<Model> {
+    checkOptions(options)
     const { backend = 'auto', threads = availableParallelism(), simd = 'auto', signal, onProgress } = options
     checkLoadArguments(path, backend, threads, simd)
     signal?.throwIfAborted()

@@ -1,5 +1,6 @@
 // One forward pass over prompt and output, layer by layer, as an async iterator that a `break` stops.
 import { addon, flattened, fromNative } from './addon'
+import { checkRun } from './arguments'
 import { PocError, wrongValue } from './errors'
 import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
 import type { Model } from './model'
@@ -33,6 +34,7 @@ export async function* prefill(
   plan: Plan,
   options: PrefillOptions = {},
 ): AsyncGenerator<LayerSamples, void, void> {
+  checkRun(model, options)
   const { kvDtype = 'f32', chunkSize = 512, signal, onProgress } = options
   signal?.throwIfAborted()
   const run = openRun(model, tokens, plan, kvDtype, chunkSize)
@@ -68,9 +70,6 @@ export async function* prefill(
 
 function openRun(model: Model, tokens: Uint32Array, plan: Plan, kvDtype: KvDtype, chunkSize: number) {
   if (!(tokens instanceof Uint32Array)) throw wrongValue('INVALID_ARGUMENT', 'tokens', 'a Uint32Array', tokens)
-  if (!Number.isInteger(chunkSize) || chunkSize < 1) {
-    throw wrongValue('INVALID_ARGUMENT', 'chunkSize', 'a positive integer', chunkSize)
-  }
   if (tokens.length < plan.numPositions) {
     throw wrongValue('INVALID_ARGUMENT', 'tokens', `at least the plan's ${plan.numPositions} positions`, tokens)
   }

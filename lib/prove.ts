@@ -1,4 +1,5 @@
 // The generator's side for tokens that already exist: plan, prefill, and the proof made of both.
+import { checkRun } from './arguments'
 import { bindingDigest, type ProofHeader, type SamplingParams } from './binding'
 import type { Samplers } from './custom-sampler'
 import { resolveLayerSampler, resolveTokenSampler } from './custom-sampler'
@@ -34,8 +35,9 @@ export const DEFAULT_LAYER_SAMPLER = 'stratified:2'
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function proofHeader(model: Model, promptLength: number, options: ProofOptions = {}): ProofHeader {
+  checkRun(model, options)
   const { tokenSampler = DEFAULT_TOKEN_SAMPLER, layerSampler = DEFAULT_LAYER_SAMPLER } = options
-  const nameOf = (sampler: string | { name: string }) => (typeof sampler === 'string' ? sampler : sampler.name)
+  const nameOf = (sampler: string | { name: string }) => (typeof sampler === 'string' ? sampler : sampler?.name)
   const header: ProofHeader = {
     version: 1,
     modelDigest: model.digest,
@@ -68,6 +70,7 @@ export function proofHeader(model: Model, promptLength: number, options: ProofOp
  * @see Proof of Cache, section 3.2.
  */
 export async function prove(model: Model, tokens: ArrayLike<number>, options: ProveOptions): Promise<Proof> {
+  checkRun(model, options)
   return await proveWithHeader(model, proofHeader(model, options.promptLength, options), tokens, options)
 }
 
@@ -81,6 +84,7 @@ export async function proveWithHeader(
   tokens: ArrayLike<number>,
   options: Omit<ProveOptions, 'promptLength'> = {},
 ): Promise<Proof> {
+  checkRun(model, options)
   const ids = tokenIds(tokens, 'tokens')
   checkTokens(model, ids.subarray(0, ids.length - 1))
   checkTokens(model, ids.subarray(ids.length - 1))

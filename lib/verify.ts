@@ -1,9 +1,9 @@
 // The pipeline, and the file to read first: structure and binding, then one prefill, layer by layer, that stops
 // at the first layer with a mismatch.
+import { checkRun } from './arguments'
 import type { ProofHeader } from './binding'
 import { costThroughLayer, fullPrefillCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
-import { wrongValue } from './errors'
 import { createSamplesHash } from './hash'
 import { createMatcher, indicesOfPlan, type MatchResult, samplesFollowPlan } from './matcher'
 import type { Model } from './model'
@@ -34,10 +34,13 @@ export interface VerifyOptions extends Samplers {
  *   CONTEXT_OVERFLOW, OUT_OF_MEMORY, CLOSED
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
-export async function verify(model: Model, proof: Proof, options: VerifyOptions = {}): Promise<Verdict> {
+export async function verify(model: Model, given: Proof, options: VerifyOptions = {}): Promise<Verdict> {
+  checkRun(model, options)
+  const digest = proofDigest(given) // also refuses an object that is no proof
+  const proof = copyOf(given) // what the caller does to it from now on does not count
   const plan = createPlan(proof.header, proof.tokens, options)
   const conclude = (status: VerdictStatus, reasons: Reason[], result: MatchResult = nothingMatched(plan)) =>
-    verdictOf(model, proof, plan, status, reasons, result)
+    verdictOf(model, digest, plan, status, reasons, result)
 
   const contradictions = structuralReasons(model, proof, plan, options)
   if (contradictions.length > 0) return conclude('rejected', contradictions)
@@ -71,6 +74,11 @@ export async function verify(model: Model, proof: Proof, options: VerifyOptions 
   return conclude('rejected', [reason('sample_mismatch', message)], result)
 }
 
+function copyOf({ header, tokens, contextDigest, samples }: Proof): Proof {
+  const rows = samples.map(({ layer, position, k, v }) => ({ layer, position, k: k.slice(), v: v.slice() }))
+  return { header: structuredClone(header), tokens: tokens.slice(), contextDigest, samples: rows }
+}
+
 /** What is wrong with a proof before any model work: cheapest first, all of it. */
 function structuralReasons(model: Model, proof: Proof, plan: Plan, options: VerifyOptions): Reason[] {
   const { header } = proof
@@ -82,7 +90,6 @@ function structuralReasons(model: Model, proof: Proof, plan: Plan, options: Veri
   const parameters = differingParameters(header, model)
   if (parameters) reasons.push(reason('parameters_mismatch', parameters))
   const { nonce } = options
-  if (nonce !== undefined && typeof nonce !== 'string') throw wrongValue('INVALID_ARGUMENT', 'nonce', 'hex', nonce)
   if (nonce !== undefined && nonce.toLowerCase() !== header.nonce) {
     reasons.push(reason('nonce_mismatch', `the proof states nonce '${header.nonce}', expected '${nonce}'`))
   }
@@ -117,7 +124,7 @@ function nothingMatched(plan: Plan): MatchResult {
 
 function verdictOf(
   model: Model,
-  proof: Proof,
+  digest: string,
   plan: Plan,
   status: VerdictStatus,
   reasons: Reason[],
@@ -129,7 +136,7 @@ function verdictOf(
     version: 1,
     status,
     reasons,
-    proofDigest: proofDigest(proof),
+    proofDigest: digest,
     modelDigest: model.digest,
     numerics: model.numerics,
     ...indices,

@@ -1,0 +1,38 @@
+// The options that all long-running functions share, checked before any work is done.
+import { wrongValue } from './errors'
+
+/** Options that several functions share; `unknown` where a caller may have got it wrong. */
+interface RunOptions {
+  signal?: unknown
+  onProgress?: unknown
+  onToken?: unknown
+  chunkSize?: unknown
+  nonce?: unknown
+  seed?: unknown
+  maxFlops?: unknown
+}
+
+const MAX_CHUNK = 2 ** 20
+
+/**
+ * Refuses options of a wrong type; fields that are absent pass.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function checkOptions(options: unknown): void {
+  if (typeof options !== 'object' || options === null) {
+    throw wrongValue('INVALID_ARGUMENT', 'options', 'an object', options)
+  }
+  const { signal, onProgress, onToken, chunkSize, nonce, seed, maxFlops } = options as RunOptions
+  const must = (name: string, value: unknown, expected: string, valid: boolean) => {
+    if (value !== undefined && !valid) throw wrongValue('INVALID_ARGUMENT', `options.${name}`, expected, value)
+  }
+  must('signal', signal, 'an AbortSignal', signal instanceof AbortSignal)
+  must('onProgress', onProgress, 'a function', typeof onProgress === 'function')
+  must('onToken', onToken, 'a function', typeof onToken === 'function')
+  const isChunk = Number.isInteger(chunkSize) && (chunkSize as number) > 0 && (chunkSize as number) <= MAX_CHUNK
+  must('chunkSize', chunkSize, `an integer from 1 to ${MAX_CHUNK}`, isChunk)
+  must('nonce', nonce, 'a string of hex digits', typeof nonce === 'string')
+  must('seed', seed, 'a string of hex digits', typeof seed === 'string')
+  must('maxFlops', maxFlops, 'a number that is not negative', typeof maxFlops === 'number' && maxFlops >= 0)
+}
