@@ -96,13 +96,18 @@ void Executor::settle(napi_env env, napi_value, void* context, void* data) {
   self->jobs_.erase(it);
   if (self->jobs_.empty()) napi_unref_threadsafe_function(env, self->to_js_);
   Napi::HandleScope scope(env);
+  // Any of these calls may fail while the environment is being terminated: nobody is left to be told then, and no
+  // exception may leave this callback.
   try {
-    if (job->failure)
-      job->deferred.Reject(Failure::of(job->failure).to_js(env).Value());
-    else
-      job->deferred.Resolve(job->result(env));
-  } catch (const Napi::Error& error) {
-    job->deferred.Reject(error.Value());
+    try {
+      if (job->failure)
+        job->deferred.Reject(Failure::of(job->failure).to_js(env).Value());
+      else
+        job->deferred.Resolve(job->result(env));
+    } catch (const Napi::Error& error) {
+      job->deferred.Reject(error.Value());
+    }
+  } catch (...) {
   }
 }
 
