@@ -5,7 +5,7 @@ import { checkVerdict } from '../check'
 import { parseVerdict } from '../verdict'
 import { EXIT_DONE, EXIT_INVALID } from './exit'
 import { addJsonFlag, hex } from './flags'
-import { readJsonFile, readProof } from './input'
+import { readJsonFile, readEvaluableProof } from './input'
 import { print, type Session } from './session'
 import { listing } from './table'
 
@@ -17,7 +17,7 @@ export function addCheck(program: Command, session: Session): void {
     .argument('<verdict>', 'what poc verify --json printed')
     .option('--nonce <hex>', 'the nonce that you gave out', hex)
   addJsonFlag(command).action(async (file: string, verdictFile: string, flags: { nonce?: string }) => {
-    const { proof } = await readProof(file)
+    const proof = await readEvaluableProof(file)
     const verdict = parseVerdict(await readJsonFile(verdictFile, 'VERDICT_MALFORMED'))
     const check = checkVerdict(proof, verdict, { nonce: flags.nonce })
     session.exitCode = check.valid ? EXIT_DONE : EXIT_INVALID

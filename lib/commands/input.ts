@@ -4,6 +4,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { type ErrorCode, PocError, wrongValue } from '../errors'
 import { DEFAULT_MAX_PROOF_BYTES, MAX_TOKENS } from '../limits'
 import { decodeProof, type Proof } from '../proof'
+import { isBuiltInSampler } from '../sampler'
 
 const MAX_JSON_BYTES = 2 ** 26 // a verdict on 2^20 samples has about 2^24
 const MAX_IDS_BYTES = MAX_TOKENS * 12
@@ -12,6 +13,16 @@ const MAX_IDS_BYTES = MAX_TOKENS * 12
 export async function readProof(path: string): Promise<{ proof: Proof; bytes: number }> {
   const bytes = await readBounded(path, DEFAULT_MAX_PROOF_BYTES, 'PROOF_TOO_LARGE')
   return { proof: decodeProof(bytes), bytes: bytes.length }
+}
+
+/** As {@link readProof}, for commands that evaluate the samplers: a custom one is code that they do not have. */
+export async function readEvaluableProof(path: string): Promise<Proof> {
+  const { proof } = await readProof(path)
+  for (const key of ['tokenSampler', 'layerSampler'] as const) {
+    if (isBuiltInSampler(proof.header[key])) continue
+    throw wrongValue('PROOF_MALFORMED', `${path}: ${key}`, 'a built-in sampler on the command line', proof.header[key])
+  }
+  return proof
 }
 
 /** Reads a JSON file; `code` is the error of one that is no JSON or too large. */

@@ -7,7 +7,7 @@ import type { Verdict } from '../verdict'
 import { verify } from '../verify'
 import { EXIT_INCONCLUSIVE, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex } from './flags'
-import { readProof } from './input'
+import { readEvaluableProof } from './input'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
 import { withModel } from './with-model'
@@ -29,7 +29,7 @@ export function addVerify(program: Command, session: Session): void {
 }
 
 async function runVerify(session: Session, file: string, flags: Flags): Promise<void> {
-  const { proof } = await readProof(file)
+  const proof = await readEvaluableProof(file)
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
