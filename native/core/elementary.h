@@ -1,9 +1,10 @@
 // Elementary functions in fixed steps of correctly rounded operations, so that every machine gives the
 // same bits (docs/NUMERICS.md, section 3). Series coefficients are 1/n! or 1/n, rounded to nearest.
 #pragma once
-#include <cmath>
 #include <cstdint>
 #include <cstring>
+
+#include "dtype.h"
 
 namespace poc {
 
@@ -19,15 +20,10 @@ constexpr float kRound32 = 0x1.8p23f;
 
 // p * 2^n for t = kRound32 + n, |n| <= 252, in two steps so that a subnormal result rounds once.
 static inline float scale_by_power(float p, float t) {
-  uint32_t bits;
-  memcpy(&bits, &t, 4);
-  const int32_t n = static_cast<int32_t>(bits - 0x4b400000u), half = n >> 1;
-  const uint32_t a = static_cast<uint32_t>(half + 127) << 23;
-  const uint32_t b = static_cast<uint32_t>(n - half + 127) << 23;
-  float first, second;
-  memcpy(&first, &a, 4);
-  memcpy(&second, &b, 4);
-  return p * first * second;
+  const int32_t n = static_cast<int32_t>(float_bits(t) - 0x4b400000u), half = n >> 1;
+  const uint32_t first = static_cast<uint32_t>(half + 127) << 23;
+  const uint32_t second = static_cast<uint32_t>(n - half + 127) << 23;
+  return p * bits_float(first) * bits_float(second);
 }
 
 template <class V>

@@ -118,3 +118,14 @@ describe('the demo', () => {
     expect(stdout).toContain('cheaper model')
   })
 })
+
+test('a proof that names a sampler of somebody’s own is bad data here', async () => {
+  const proof = file('custom.poc')
+  const tokens = ['--tokens', '0,540,539', '--prompt-length', '1']
+  expect((await poc('prove', '--model', MODEL, ...tokens, '--out', proof)).exitCode).toBe(0)
+  const { header, ...rest } = decodeProof(readFileSync(proof))
+  writeFileSync(proof, encodeProof({ ...rest, header: { ...header, tokenSampler: 'mine:1' } }))
+  const { exitCode, json } = await pocJson('verify', '--model', MODEL, proof)
+  expect(exitCode).toBe(65)
+  expect(json.error).toMatchObject({ code: 'PROOF_MALFORMED', received: '"mine:1"' })
+})
