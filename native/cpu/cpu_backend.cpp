@@ -138,7 +138,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Buffer> upload(const void* host, size_t bytes) override {
     auto buffer = std::make_unique<HostBuffer>(bytes, false);
-    memcpy(buffer->data(), host, bytes);
+    if (bytes > 0) memcpy(buffer->data(), host, bytes);  // null is no source, not even of nothing
     return buffer;
   }
 
