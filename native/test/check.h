@@ -1,6 +1,7 @@
 // Checks for the native tests. A failed one says where and goes on; main() returns result(). The values
 // that tests draw come from integers by exact steps, so that every machine draws the same ones.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -24,13 +25,14 @@
 
 namespace poc::test {
 
-inline size_t& num_checks() {
-  static size_t count = 0;
+// Atomic: some tests check from several threads.
+inline std::atomic<size_t>& num_checks() {
+  static std::atomic<size_t> count{0};
   return count;
 }
 
-inline size_t& num_failures() {
-  static size_t count = 0;
+inline std::atomic<size_t>& num_failures() {
+  static std::atomic<size_t> count{0};
   return count;
 }
 
