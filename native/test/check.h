@@ -65,7 +65,7 @@ void run(const char* name, F function) {
 
 // A test that checked nothing has failed.
 inline int result() {
-  printf("%zu checks, %zu failed\n", num_checks(), num_failures());
+  printf("%zu checks, %zu failed\n", num_checks().load(), num_failures().load());
   return num_failures() == 0 && num_checks() > 0 ? 0 : 1;
 }
 
