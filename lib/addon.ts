@@ -75,6 +75,8 @@ export interface NativeLayout {
   slotStride: number
   headStride: number
   dimStride: number
+  dimSplit: number
+  splitStride: number
 }
 
 export interface NativeAddon {

@@ -1,39 +1,16 @@
 // KV extraction from any cache in host memory: ours, or a foreign engine's that hands over its buffer.
 import { addon, fromNative } from './addon'
 import { wrongValue } from './errors'
-import { KV_DTYPE_BYTES, type KvDtype } from './kv'
+import { KV_DTYPE_BYTES } from './kv'
+import { checkShape, type KvCacheLayout } from './kv-layout'
 
-/**
- * Where the elements of one K (or V) cache lie. Element (position, head, dim) is at
- * `page * pageStride + slot * slotStride + head * headStride + dim * dimStride`, with
- * `page = blockTable[floor(position / pageSize)]` and `slot = position % pageSize`. Strides count elements.
- */
-export interface KvCacheLayout {
-  dtype: KvDtype
-  numKvHeads: number
-  headDim: number
-  /** Positions in a page. A contiguous cache is one page as long as the sequence. */
-  pageSize: number
-  /** Elements from one page to the next; 0 for a contiguous cache. */
-  pageStride: number
-  slotStride: number
-  headStride: number
-  dimStride: number
-  /** Page numbers in the order of the sequence; without it pages follow one another. */
-  blockTable?: Uint32Array
-}
-
-/** A contiguous cache of shape (positions, numKvHeads, headDim). */
-export function contiguousLayout(dtype: KvDtype, numKvHeads: number, headDim: number): KvCacheLayout {
-  return {
-    dtype,
-    numKvHeads,
-    headDim,
-    pageSize: 2 ** 32,
-    pageStride: 0,
-    slotStride: numKvHeads * headDim,
-    headStride: headDim,
-    dimStride: 1,
+/** A field without the other is a mistake that would read wrong elements. */
+function checkSplit({ dimSplit = 0, splitStride }: KvCacheLayout): void {
+  if (dimSplit !== 0 && splitStride === undefined) {
+    throw wrongValue('INVALID_ARGUMENT', 'layout.splitStride', 'given with dimSplit', splitStride)
+  }
+  if (dimSplit === 0 && (splitStride ?? 0) !== 0) {
+    throw wrongValue('INVALID_ARGUMENT', 'layout.dimSplit', 'given with splitStride', dimSplit)
   }
 }
 
@@ -52,22 +29,19 @@ export function extractRows(data: ArrayBufferView, layout: KvCacheLayout, positi
   if (!(positions instanceof Uint32Array)) {
     throw wrongValue('INVALID_ARGUMENT', 'positions', 'a Uint32Array', positions)
   }
-  const { dtype, numKvHeads, headDim, blockTable = null } = layout
-  if (!Object.hasOwn(KV_DTYPE_BYTES, dtype)) {
-    throw wrongValue('INVALID_ARGUMENT', 'layout.dtype', "'f32', 'f16' or 'bf16'", dtype)
+  if (typeof layout !== 'object' || layout === null) {
+    throw wrongValue('INVALID_ARGUMENT', 'layout', 'an object', layout)
   }
-  for (const key of ['numKvHeads', 'headDim'] as const) {
-    const value = layout[key]
-    if (!Number.isInteger(value) || value < 1 || value > 4096) {
-      throw wrongValue('INVALID_ARGUMENT', `layout.${key}`, 'an integer from 1 to 4096', value)
-    }
-  }
+  checkShape(layout, 'layout.')
+  checkSplit(layout)
+  const { dtype, numKvHeads, headDim, blockTable = null, dimSplit = 0, splitStride = 0 } = layout
   if (data.byteOffset % KV_DTYPE_BYTES[dtype] !== 0) {
     throw wrongValue('INVALID_ARGUMENT', 'data', `aligned to its dtype ${dtype}`, data)
   }
   try {
     const out = new Uint8Array(positions.length * numKvHeads * headDim * KV_DTYPE_BYTES[dtype])
-    addon().extractRows(data, layout, blockTable, { dtype, numKvHeads, headDim }, positions, out)
+    const strides = { ...layout, dimSplit, splitStride }
+    addon().extractRows(data, strides, blockTable, { dtype, numKvHeads, headDim }, positions, out)
     return out
   } catch (error) {
     throw fromNative(error)

@@ -27,7 +27,17 @@ export type { Samplers } from './custom-sampler'
 export { createPlan, type Plan } from './plan'
 export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'
-export { contiguousLayout, extractRows, type KvCacheLayout } from './extract'
+export { extractRows } from './extract'
+export {
+  contiguousLayout,
+  type KvCacheLayout,
+  type KvCacheOrder,
+  type KvCacheShape,
+  type PagedCache,
+  pagedLayout,
+  type VllmCache,
+  vllmLayouts,
+} from './kv-layout'
 export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf } from './kv'
 export { createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
 

@@ -1,6 +1,7 @@
 // The addon's table of exports. One instance of the state per environment (main thread, each worker).
 #include "addon.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "../cpu/cpu_backend.h"
@@ -35,7 +36,8 @@ Napi::Value info(const Napi::CallbackInfo& call) {
 
 KvLayout read_layout(const Napi::Object& o) {
   return {read_size(o, "pageSize"),   read_size(o, "pageStride"), read_size(o, "slotStride"),
-          read_size(o, "headStride"), read_size(o, "dimStride"),  nullptr};
+          read_size(o, "headStride"), read_size(o, "dimStride"),  nullptr,
+          read_size(o, "dimSplit"),   read_size(o, "splitStride")};
 }
 
 // Refuses positions whose rows do not lie inside the cache. In 128 bits, so that no product wraps.
@@ -45,12 +47,17 @@ void check_inside(const KvLayout& layout, const KvView& cache, const std::vector
   if (layout.page_size == 0) throw bad_argument("layout.pageSize", "positive");
   if (cache.num_kv_heads - 1 > 4095 || cache.head_dim - 1 > 4095)
     throw bad_argument("layout", "of 1 to 4096 heads and dims");
+  const size_t last_dim = cache.head_dim - 1, groups = layout.dim_split ? last_dim / layout.dim_split : 0;
+  Wide row = Wide{groups} * layout.split_stride + Wide{last_dim - groups * layout.dim_split} * layout.dim_stride;
+  // The last group may be shorter than the one before it, which then may reach further.
+  if (groups)
+    row = std::max(row, Wide{groups - 1} * layout.split_stride + Wide{layout.dim_split - 1} * layout.dim_stride);
+  row += Wide{cache.num_kv_heads - 1} * layout.head_stride;
   for (const uint32_t position : positions) {
     size_t page = position / layout.page_size;
     if (table && page >= table->size()) throw bad_argument("layout.blockTable", "an entry for every sampled page");
     if (table) page = (*table)[page];
-    const Wide last = Wide{page} * layout.page_stride + Wide{position % layout.page_size} * layout.slot_stride +
-                      Wide{cache.num_kv_heads - 1} * layout.head_stride + Wide{cache.head_dim - 1} * layout.dim_stride;
+    const Wide last = Wide{page} * layout.page_stride + Wide{position % layout.page_size} * layout.slot_stride + row;
     if (last >= elements) throw bad_argument("data", "large enough for every sampled position");
   }
 }

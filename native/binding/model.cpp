@@ -3,7 +3,6 @@
 #include <map>
 
 #include "../core/mapped_file.h"
-#include "../core/rope.h"
 #include "../cpu/cpu_backend.h"
 #include "addon.h"
 #include "args.h"
@@ -24,23 +23,18 @@ struct ModelWrap::Source {
   std::map<std::string, StoredTensor> tensors;
   size_t total_bytes = 0;
   std::atomic<size_t> loaded{0};
-  std::shared_ptr<Model> model;
+  std::shared_ptr<const Model> model;
 
   void load(const std::atomic<bool>& cancelled) {
     std::vector<MappedFile> mapped;
     for (const auto& [path, bytes] : files) mapped.emplace_back(path, bytes);
-    auto made = std::make_shared<Model>();
-    made->config = config;
-    made->backend = cpu::make_backend(num_threads, simd);
-    made->rope_frequencies = rope_frequencies(config);
     const TensorSource find = [&](const std::string& name) {
       const auto it = tensors.find(name);
       if (it == tensors.end()) throw wrong_value("MODEL_MALFORMED", name, "present", "nothing");
       const StoredTensor& t = it->second;
       return TensorView{mapped[t.file].data() + t.offset, t.dtype, t.rows, t.cols, it->first.c_str()};
     };
-    made->weights = load_weights(*made->backend, config, find, cancelled, loaded);
-    model = std::move(made);
+    model = load_model(cpu::make_backend(num_threads, simd), config, find, cancelled, loaded);
   }
 };
 

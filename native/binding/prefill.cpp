@@ -1,5 +1,7 @@
 #include "../core/prefill.h"
 
+#include <deque>
+
 #include "addon.h"
 #include "args.h"
 #include "model.h"
@@ -19,34 +21,36 @@ struct PrefillWrap::Run {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<KvCache> cache;
   std::unique_ptr<poc::Prefill> pass;
-  size_t next_sampled = 0;
+  std::deque<LayerSamples> queued;  // layers that are computed or under way
 
   size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
 
-  // Rows sampled at `layer`: null, or their positions.
-  const std::vector<uint32_t>* sampled_at(size_t layer) const {
-    const bool here = next_sampled < samples.layers.size() && samples.layers[next_sampled] == layer;
-    return here ? &samples.positions[next_sampled] : nullptr;
+  size_t num_sampled(size_t layer) const {
+    for (size_t i = 0; i < samples.layers.size(); ++i)
+      if (samples.layers[i] == layer) return samples.positions[i].size();
+    return 0;
   }
 
   void begin() {
-    Cone cone = Cone::of_samples(samples.layers, samples.positions);
-    const size_t rows = cone.rows[0];
     ops = model->backend->ops(*cancel);
-    cache = std::make_unique<KvCache>(*model, kv_dtype, rows, 1);
-    pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, tokens.data(), rows, 0, std::move(cone), chunk_size);
+    cache = std::make_unique<KvCache>(*model, kv_dtype, tokens.size(), 1);
+    pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, std::vector<Part>{{tokens, samples, 0, 0, false}},
+                                          chunk_size, *cancel);
   }
 
+  // A device that works on its own gets the next layer before this one's samples are waited for, so that
+  // comparing them costs it no time.
   void step(uint8_t* k, uint8_t* v) {
     if (!pass) begin();
-    if (!pass->next()) return;
-    const std::vector<uint32_t>* positions = sampled_at(pass->layer());
-    if (!positions) return;
-    std::vector<uint32_t> slots = *positions;
-    if (pass->rows_gathered())
-      for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<uint32_t>(i);
-    ops->extract(cache->layer(pass->layer()), slots.data(), slots.size(), k, v);
-    ++next_sampled;
+    while (queued.size() <= ops->layers_ahead() && pass->next()) queued.push_back(pass->take_samples());
+    if (queued.empty()) return;
+    const LayerSamples front = std::move(queued.front());
+    queued.pop_front();
+    if (!front.rows) return;
+    const size_t bytes = front.num_rows * row_bytes();
+    const char* rows = static_cast<const char*>(front.rows->wait());
+    memcpy(k, rows, bytes);
+    memcpy(v, rows + bytes, bytes);
   }
 };
 
@@ -69,6 +73,9 @@ PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pref
                           std::to_string(token));
     run->samples = read_samples(info[2], info[3], info[4], c.num_layers, 0, run->tokens.size() - 1);
     if (run->samples.layers.empty()) throw bad_argument("layers", "at least one sampled layer");
+    size_t needed = 0;  // nothing depends on what comes after the last sample
+    for (const auto& positions : run->samples.positions) needed = std::max<size_t>(needed, positions.back() + 1);
+    run->tokens.resize(needed);
     run->kv_dtype = read_dtype(info[5]);
     run->chunk_size = std::max<size_t>(1, read_size(info[6], "chunkSize"));
     run->cancel = cancel_ = owner.new_cancel_flag();
@@ -82,8 +89,7 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
       const bool done = next_layer_ > run->samples.layers.back();
-      const std::vector<uint32_t>* positions = run->sampled_at(next_layer_);
-      const size_t bytes = done || !positions ? 0 : positions->size() * run->row_bytes();
+      const size_t bytes = done ? 0 : run->num_sampled(next_layer_) * run->row_bytes();
       uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
       return executor(info.Env())

@@ -9,30 +9,50 @@
 
 namespace poc {
 
-// Adds biases, normalises q and k per head, rotates both (RoPE, half pairing) and writes K and V of
-// row i into slot `first_slot + i` of the cache, rounded to its dtype. q is changed in place.
+// Adds biases, normalises q and k per head, rotates both (RoPE, half pairing), writes K and V of row i
+// into slot `slots[i]` of the cache, rounded to its dtype, and copies the rows that are sampled out on
+// the way. q, k and v are changed in place.
 struct RopeKvArgs {
   Rows q;                                 // (rows, num_heads * head_dim); none: data null
-  Rows k, v;                              // (rows, num_kv_heads * head_dim)
+  Rows k, v;                              // (rows, num_kv_heads * head_dim); none: data null
   const float *q_bias, *k_bias, *v_bias;  // null, or one value a column
   const float *q_norm, *k_norm;           // null, or (head_dim)
   float eps;
   const float *cosines, *sines;  // (rows, head_dim / 2)
-  KvView cache;
-  size_t first_slot;
+  KvView cache;                  // k and v null: K and V are not kept
+  const uint32_t* slots;         // (rows)
+  const int32_t* samples;        // null, or (rows): which sampled row a row becomes; -1: none
+  void *sampled_k, *sampled_v;   // (sampled rows, num_kv_heads, head_dim) in the cache's dtype
 };
 
-// Causal grouped-query attention of `q.rows` consecutive positions over slots 0..first_position+row.
+// Rows of one sequence at consecutive positions.
+struct Segment {
+  size_t first_row, rows;  // among the rows of the op
+  size_t first_position;   // the first row's, in its sequence
+  size_t first_slot;       // where position 0 of the sequence stands; a multiple of the cache's page_slots()
+};
+
+// Causal grouped-query attention; each row sees the keys of its own sequence, up to its own position.
 struct AttentionArgs {
-  Rows q;        // (rows, num_heads * head_dim), rotated
-  Rows out;      // as q
-  KvView cache;  // holds all keys up to the last row's position
-  size_t first_position;
+  Rows q;                   // (rows, num_heads * head_dim), rotated
+  Rows out;                 // as q
+  KvView cache;             // holds all keys up to the last row's position
+  const Segment* segments;  // host memory; cover all rows, in order
+  size_t num_segments;
   size_t sliding_window;  // 0: none; else keys position - window + 1 .. position
 };
 
-// The ops of one run. Each call returns when its result is ready to be used by the next one.
-// Throws Cancelled between blocks of work once the run's flag is set. Index lists are host memory.
+// Memory of a backend on its way to the host.
+class Download {
+ public:
+  virtual ~Download() = default;
+  // Blocks until the bytes have arrived; valid while the object lives. Throws Cancelled, or what went
+  // wrong in the work that made them.
+  virtual const void* wait() = 0;
+};
+
+// The ops of one run, in order. A call may return before its result is there, but the next op sees it.
+// Throws Cancelled once the run's flag is set. All pointers are the backend's memory unless said otherwise.
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -40,6 +60,9 @@ class Ops {
   virtual void embed(const Matrix& table, const uint32_t* tokens, Rows out) = 0;
   // out[i] = x[rows[i]]
   virtual void gather(Rows x, const uint32_t* rows, Rows out) = 0;
+  // cosines, sines (num_positions, half) of position times frequency; frequencies (half)
+  virtual void rope_table(const Vector& frequencies, const uint32_t* positions, size_t num_positions, float* cosines,
+                          float* sines) = 0;
   // out = x * rsqrt(mean(x^2) + eps) * weight, row by row
   virtual void rmsnorm(Rows x, const float* weight, float eps, Rows out) = 0;
   // out (rows, num_outputs) = x (rows, num_inputs) * w^T
@@ -52,8 +75,11 @@ class Ops {
   virtual void add(Rows x, Rows y) = 0;
   // Copies K and V rows of `positions` out of a cache, in its dtype: k, v (num_positions, num_kv_heads, head_dim)
   virtual void extract(const KvView& cache, const uint32_t* positions, size_t num_positions, void* k, void* v) = 0;
-  // Copies a row of activations to host memory.
-  virtual void download(Rows row, float* out) = 0;
+  // Starts bringing `buffer` to the host, as the ops before this one leave it.
+  virtual std::unique_ptr<Download> download(std::shared_ptr<Buffer> buffer, size_t bytes) = 0;
+  // How many layers a caller should queue before it waits for the first one's samples; 0 where ops are
+  // done when they return.
+  virtual size_t layers_ahead() const = 0;
 };
 
 // One device: memory, packed weights and the layout of our own cache.
@@ -62,9 +88,12 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::unique_ptr<Buffer> allocate(size_t bytes) = 0;  // zeroed; throws OUT_OF_MEMORY
   virtual std::unique_ptr<Buffer> upload(const void* host, size_t bytes) = 0;
-  // Throws MODEL_NON_FINITE when a weight is NaN or infinite, Cancelled when the flag is set.
+  // Throws MODEL_NON_FINITE when a weight is NaN or infinite, Cancelled when the flag is set. Weights may
+  // be used, and what was wrong with them is known, when finish_weights() has returned.
   virtual Matrix pack(const TensorView& weight, const std::atomic<bool>& cancelled) = 0;
   virtual Vector widen(const TensorView& weight) = 0;
+  virtual void finish_weights() = 0;
+  virtual size_t packed_bytes(size_t num_outputs, size_t num_inputs, Dtype dtype) const = 0;
   virtual std::unique_ptr<Ops> ops(const std::atomic<bool>& cancelled) = 0;
   virtual size_t row_stride(size_t cols) const = 0;  // floats between rows of activations
   // Layout and bytes of one layer's K and V for `capacity` positions; `bytes` is for each of the two.

@@ -12,8 +12,13 @@ struct Model {
   Config config;
   std::unique_ptr<Backend> backend;
   Weights weights;
-  std::vector<float> rope_frequencies;
+  Vector rope_frequencies;  // (head_dim / 2)
 };
+
+// Loads a model whose weights `source` has; see load_weights().
+std::shared_ptr<const Model> load_model(std::unique_ptr<Backend> backend, const Config& config,
+                                        const TensorSource& source, const std::atomic<bool>& cancelled,
+                                        std::atomic<size_t>& loaded, size_t budget_bytes = kNoBudget);
 
 // K and V of `num_layers` layers for `capacity` positions. A pass that needs one layer at a time
 // (verification) takes num_layers = 1: layer l then overwrites layer l - 1.

@@ -1,129 +1,185 @@
 #include "prefill.h"
 
 #include <algorithm>
-
-#include "rope.h"
+#include <numeric>
 
 namespace poc {
 
-Cone Cone::of_samples(const std::vector<uint32_t>& layers, const std::vector<std::vector<uint32_t>>& positions) {
-  Cone cone;
-  cone.rows.assign(layers.back() + 2, 0);
-  for (size_t i = 0; i < layers.size(); ++i) cone.rows[layers[i]] = static_cast<size_t>(positions[i].back()) + 1;
-  for (size_t l = cone.rows.size() - 1; l-- > 0;) cone.rows[l] = std::max(cone.rows[l], cone.rows[l + 1]);
-  cone.last_rows = positions.back();
-  return cone;
-}
-
-Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const uint32_t* tokens, size_t num_tokens,
-                 size_t first_position, Cone cone, size_t chunk_size)
+Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector<Part>& parts, size_t chunk_size,
+                 const std::atomic<bool>& cancelled)
     : model_(model),
       ops_(ops),
       cache_(cache),
-      first_position_(first_position),
-      chunk_size_(std::max<size_t>(1, std::min(chunk_size, num_tokens))),
-      cone_(std::move(cone)) {
+      cone_(parts, model.config.num_layers),
+      chunk_size_(std::max<size_t>(1, std::min(chunk_size, cone_.num_rows()))),
+      layers_(model, cone_.num_layers(), cancelled) {
   const Config& c = model.config;
   Backend& backend = *model.backend;
   const auto floats = [&](size_t rows, size_t cols) {
     return backend.allocate(rows * backend.row_stride(cols) * sizeof(float));
   };
   const size_t wide = std::max({c.q_size(), c.kv_size(), c.intermediate_size, c.hidden_size});
-  hidden_buffer_ = floats(num_tokens, c.hidden_size);
-  hidden_ = {float_data(*hidden_buffer_), num_tokens, c.hidden_size, backend.row_stride(c.hidden_size)};
+  hidden_buffer_ = floats(cone_.num_rows(), c.hidden_size);
+  hidden_ = {float_data(*hidden_buffer_), cone_.num_rows(), c.hidden_size, backend.row_stride(c.hidden_size)};
   for (size_t which = 0; which < 3; ++which) scratch_[which] = floats(chunk_size_, which == 0 ? c.hidden_size : wide);
+  upload_lists(parts);
+  ops_.embed(model.weights.embedding, tokens_, hidden_);
+}
 
-  const auto upload_rope = [&](const std::vector<uint32_t>& positions) {
-    const auto table = rope_table(model.rope_frequencies, positions.data(), positions.size());
-    return backend.upload(table.data(), table.size() * sizeof(float));
-  };
-  std::vector<uint32_t> positions(num_tokens);
-  for (size_t row = 0; row < num_tokens; ++row) positions[row] = static_cast<uint32_t>(first_position + row);
-  rope_ = upload_rope(positions);
-  if (!cone_.last_rows.empty()) {
-    for (size_t i = 0; i < cone_.last_rows.size(); ++i)
-      positions[i] = static_cast<uint32_t>(first_position + cone_.last_rows[i]);
-    positions.resize(cone_.last_rows.size());
-    last_rope_ = upload_rope(positions);
+// Everything that ops index with, in one copy: tokens, positions and slots of the rows; for each sampled
+// layer, which sample a row becomes; for a deepest layer that needs only its samples, their rows and
+// positions instead, and the numbers 0, 1, ..
+void Prefill::upload_lists(const std::vector<Part>& parts) {
+  const size_t rows = cone_.num_rows(), last = cone_.num_layers() - 1;
+  std::vector<uint32_t> all, positions, slots;
+  for (const Part& part : parts) {
+    all.insert(all.end(), part.tokens.begin(), part.tokens.end());
+    for (size_t i = 0; i < part.tokens.size(); ++i) {
+      positions.push_back(static_cast<uint32_t>(part.first_position + i));
+      slots.push_back(static_cast<uint32_t>(part.first_slot + part.first_position + i));
+    }
   }
-  ops_.embed(model.weights.embedding, tokens, hidden_);
+  all.insert(all.end(), positions.begin(), positions.end());
+  all.insert(all.end(), slots.begin(), slots.end());
+  std::vector<size_t> starts(last + 1, 0);  // of the layers' lists in `all`; 0: none
+  for (size_t layer = 0; layer <= last; ++layer) {
+    const std::vector<uint32_t> sampled = cone_.sampled_rows(layer);
+    if (sampled.empty() || cone_.only_samples(layer)) continue;
+    starts[layer] = all.size();
+    all.resize(all.size() + rows, static_cast<uint32_t>(-1));
+    for (size_t i = 0; i < sampled.size(); ++i) all[starts[layer] + sampled[i]] = static_cast<uint32_t>(i);
+  }
+  const std::vector<uint32_t> gathered = cone_.only_samples(last) ? cone_.sampled_rows(last) : std::vector<uint32_t>();
+  const size_t gathered_at = all.size();
+  all.insert(all.end(), gathered.begin(), gathered.end());
+  for (const uint32_t row : gathered) all.push_back(positions[row]);
+  for (size_t i = 0; i < gathered.size(); ++i) all.push_back(static_cast<uint32_t>(i));
+
+  lists_ = model_.backend->upload(all.data(), all.size() * sizeof(uint32_t));
+  const auto* base = static_cast<const uint32_t*>(lists_->data());
+  tokens_ = base;
+  slots_ = base + 2 * rows;
+  for (const size_t start : starts)
+    sample_lists_.push_back(start > 0 ? reinterpret_cast<const int32_t*>(base + start) : nullptr);
+  gathered_rows_ = base + gathered_at;
+  gathered_samples_ = reinterpret_cast<const int32_t*>(gathered_rows_ + 2 * gathered.size());
+  rope_ = make_rope(base + rows, rows);
+  if (!gathered.empty()) gathered_rope_ = make_rope(gathered_rows_ + gathered.size(), gathered.size());
+}
+
+Prefill::RopeRows Prefill::make_rope(const uint32_t* positions, size_t count) {
+  const size_t half = model_.config.head_dim / 2;
+  RopeRows rope{model_.backend->allocate(2 * count * half * sizeof(float)), nullptr, nullptr};
+  float* cosines = float_data(*rope.buffer);
+  ops_.rope_table(model_.rope_frequencies, positions, count, cosines, cosines + count * half);
+  rope.cosines = cosines;
+  rope.sines = cosines + count * half;
+  return rope;
 }
 
 bool Prefill::next() {
-  const size_t num_layers = cone_.rows.size() - 1;
   if (finished_) return false;
-  if (next_layer_ > 0) finish(next_layer_ - 1, cone_.rows[next_layer_]);
-  if (next_layer_ == num_layers) {
+  if (next_layer_ > 0) finish(next_layer_ - 1);
+  if (next_layer_ == cone_.num_layers()) {
     finished_ = true;
     return false;
   }
   const size_t layer = next_layer_++;
-  if (layer + 1 == num_layers && !cone_.last_rows.empty())
+  if (cone_.only_samples(layer))
     write_sampled_kv(layer);
   else
     write_kv(layer);
   return true;
 }
 
+// Calls f(row, count) for the spans in chunks.
+template <class F>
+void Prefill::for_chunks(const std::vector<Span>& spans, F f) {
+  for (const Span& span : spans)
+    for (size_t row = 0; row < span.rows; row += chunk_size_)
+      f(span.first_row + row, std::min(chunk_size_, span.rows - row));
+}
+
 void Prefill::write_kv(size_t layer) {
-  const LayerWeights& w = model_.weights.layers[layer];
-  const size_t rows = cone_.rows[layer];
-  for (size_t row = 0; row < rows; row += chunk_size_) {
-    const size_t count = std::min(chunk_size_, rows - row);
+  const LayerWeights& w = layers_.layer(layer);
+  RopeKvArgs all = {};
+  all.cache = cache_.layer(layer);
+  const std::shared_ptr<Buffer> sampled = begin_samples(layer, &all);
+  for_chunks(cone_.rows(layer), [&](size_t row, size_t count) {
     const Rows normed = scratch(0, count, model_.config.hidden_size);
     ops_.rmsnorm(hidden_.from(row, count), w.input_norm.data(), eps(), normed);
-    project_kv(w, normed, float_data(*rope_), hidden_.rows, row, first_position_ + row);
-  }
+    RopeKvArgs args = all;
+    args.slots = slots_ + row;
+    if (sampled) args.samples = sample_lists_[layer] + row;
+    rotate_by(rope_, row, &args);
+    project_kv(w, normed, args);
+  });
+  end_samples(sampled);
 }
 
 void Prefill::write_sampled_kv(size_t layer) {
-  const LayerWeights& w = model_.weights.layers[layer];
-  const std::vector<uint32_t>& rows = cone_.last_rows;
-  gathered_ = true;
-  for (size_t i = 0; i < rows.size(); i += chunk_size_) {
-    const size_t count = std::min(chunk_size_, rows.size() - i);
+  const LayerWeights& w = layers_.layer(layer);
+  RopeKvArgs all = {};
+  all.cache = cache_.layer(layer);
+  all.cache.k = all.cache.v = nullptr;  // nothing deeper reads them
+  const std::shared_ptr<Buffer> sampled = begin_samples(layer, &all);
+  for_chunks({{0, samples_.num_rows}}, [&](size_t row, size_t count) {
     const Rows gathered = scratch(1, count, model_.config.hidden_size);
     const Rows normed = scratch(0, count, model_.config.hidden_size);
-    ops_.gather(hidden_, rows.data() + i, gathered);
+    ops_.gather(hidden_, gathered_rows_ + row, gathered);
     ops_.rmsnorm(gathered, w.input_norm.data(), eps(), normed);
-    project_kv(w, normed, float_data(*last_rope_), rows.size(), i, i);
-  }
+    RopeKvArgs args = all;
+    args.samples = gathered_samples_ + row;
+    rotate_by(gathered_rope_, row, &args);
+    project_kv(w, normed, args);
+  });
+  end_samples(sampled);
 }
 
-// `rope` holds cosines then sines of `rope_rows` rows; those of this chunk begin at `rope_row`.
-void Prefill::project_kv(const LayerWeights& w, Rows normed, const float* rope, size_t rope_rows, size_t rope_row,
-                         size_t first_slot) {
-  const Config& c = model_.config;
-  const size_t half = c.head_dim / 2;
-  RopeKvArgs args = {};
-  args.k = scratch(1, normed.rows, c.kv_size());
-  args.v = scratch(2, normed.rows, c.kv_size());
+// Memory for the layer's samples, K then V; null when there are none.
+std::shared_ptr<Buffer> Prefill::begin_samples(size_t layer, RopeKvArgs* args) {
+  samples_ = {layer, cone_.sampled_rows(layer).size(), nullptr};
+  if (samples_.num_rows == 0) return nullptr;
+  const size_t bytes = samples_.num_rows * args->cache.row_bytes();
+  std::shared_ptr<Buffer> buffer = model_.backend->allocate(2 * bytes);
+  args->sampled_k = buffer->data();
+  args->sampled_v = static_cast<char*>(buffer->data()) + bytes;
+  return buffer;
+}
+
+void Prefill::end_samples(const std::shared_ptr<Buffer>& sampled) {
+  if (sampled) samples_.rows = ops_.download(sampled, 2 * samples_.num_rows * cache_.layer(0).row_bytes());
+}
+
+void Prefill::rotate_by(const RopeRows& rope, size_t row, RopeKvArgs* args) const {
+  const size_t half = model_.config.head_dim / 2;
+  args->eps = eps();
+  args->cosines = rope.cosines + row * half;
+  args->sines = rope.sines + row * half;
+}
+
+void Prefill::project_kv(const LayerWeights& w, Rows normed, RopeKvArgs args) {
+  args.k = scratch(1, normed.rows, model_.config.kv_size());
+  args.v = scratch(2, normed.rows, model_.config.kv_size());
   ops_.matmul(normed, w.k, args.k);
   ops_.matmul(normed, w.v, args.v);
   args.k_bias = w.k_bias.data();
   args.v_bias = w.v_bias.data();
   args.k_norm = w.k_norm.data();
-  args.eps = eps();
-  args.cosines = rope + rope_row * half;
-  args.sines = rope + (rope_rows + rope_row) * half;
-  args.cache = cache_.layer(next_layer_ - 1);
-  args.first_slot = first_slot;
   ops_.rope_kv(args);
 }
 
 // Attention and MLP of a layer whose K and V are in the cache, for the rows that deeper layers need.
-void Prefill::finish(size_t layer, size_t num_rows) {
-  const LayerWeights& w = model_.weights.layers[layer];
-  for (size_t row = 0; row < num_rows; row += chunk_size_) {
-    const size_t count = std::min(chunk_size_, num_rows - row);
+void Prefill::finish(size_t layer) {
+  const LayerWeights& w = layers_.layer(layer);
+  for_chunks(cone_.rows(layer + 1), [&](size_t row, size_t count) {
     attend(w, layer, row, count);
     feed_forward(w, row, count);
-  }
+  });
 }
 
 void Prefill::attend(const LayerWeights& w, size_t layer, size_t row, size_t count) {
   const Config& c = model_.config;
-  const size_t half = c.head_dim / 2;
   const Rows x = hidden_.from(row, count), normed = scratch(0, count, c.hidden_size);
   RopeKvArgs rotate = {};
   rotate.q = scratch(1, count, c.q_size());
@@ -131,14 +187,13 @@ void Prefill::attend(const LayerWeights& w, size_t layer, size_t row, size_t cou
   ops_.matmul(normed, w.q, rotate.q);
   rotate.q_bias = w.q_bias.data();
   rotate.q_norm = w.q_norm.data();
-  rotate.eps = eps();
-  rotate.cosines = float_data(*rope_) + row * half;
-  rotate.sines = float_data(*rope_) + (hidden_.rows + row) * half;
   rotate.cache = cache_.layer(layer);
+  rotate_by(rope_, row, &rotate);
   ops_.rope_kv(rotate);
 
   const Rows heads = scratch(2, count, c.q_size());
-  ops_.attention({rotate.q, heads, rotate.cache, first_position_ + row, c.sliding_window});
+  const std::vector<Segment> segments = cone_.segments(row, count);
+  ops_.attention({rotate.q, heads, rotate.cache, segments.data(), segments.size(), c.sliding_window});
   ops_.matmul(heads, w.o, normed);
   ops_.add(x, normed);
 }

@@ -32,21 +32,11 @@ std::vector<float> rope_frequencies(const Config& config) {
   return out;
 }
 
-std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions, size_t num_positions) {
+void rope_table(const float* frequencies, size_t half, const uint32_t* positions, size_t num_positions, float* cosines,
+                float* sines) {
   const FloatEnvironment environment;
-  const size_t half = frequencies.size();
-  std::vector<float> table(2 * num_positions * half);
-  float *cosines = table.data(), *sines = cosines + num_positions * half;
-  for (size_t row = 0; row < num_positions; ++row) {
-    for (size_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions[row]) * frequencies[i];
-      double sine, cosine;
-      sincos64(static_cast<double>(angle), &sine, &cosine);
-      cosines[row * half + i] = static_cast<float>(cosine);
-      sines[row * half + i] = static_cast<float>(sine);
-    }
-  }
-  return table;
+  for (size_t i = 0; i < num_positions * half; ++i)
+    rope_angle(frequencies[i % half], positions[i / half], cosines + i, sines + i);
 }
 
 }  // namespace poc

@@ -10,7 +10,8 @@ namespace poc {
 // head_dim / 2 frequencies theta^(-2i / head_dim), scaled as rope_type "llama3" says, rounded to fp32.
 std::vector<float> rope_frequencies(const Config& config);
 
-// Cosines then sines of `positions`: 2 x (num_positions, head_dim / 2). The angle is one fp32 product.
-std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions, size_t num_positions);
+// cosines, sines (num_positions, half) of `positions`. The angle is one fp32 product.
+void rope_table(const float* frequencies, size_t half, const uint32_t* positions, size_t num_positions, float* cosines,
+                float* sines);
 
 }  // namespace poc

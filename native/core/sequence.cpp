@@ -1,5 +1,7 @@
 #include "sequence.h"
 
+#include <cstring>
+
 #include "error.h"
 #include "prefill.h"
 
@@ -18,38 +20,59 @@ void Sequence::append(const std::vector<uint32_t>& tokens, const SampleRequest& 
                       std::to_string(tokens.size()));
   const Config& c = model_->config;
   const auto ops = model_->backend->ops(cancelled);
-  Prefill pass(*model_, *ops, cache_, tokens.data(), tokens.size(), length_, Cone::full(c.num_layers, tokens.size()),
-               chunk_size_);
-  for (size_t i = 0; pass.next();) {
-    if (i == request.layers.size() || request.layers[i] != pass.layer()) continue;
-    const KvView view = cache_.layer(pass.layer());
-    const auto& positions = request.positions[i++];
-    ops->extract(view, positions.data(), positions.size(), k, v);
-    k += positions.size() * view.row_bytes();
-    v += positions.size() * view.row_bytes();
+  Prefill pass(*model_, *ops, cache_, {{tokens, request, length_, 0, true}}, chunk_size_, cancelled);
+  std::vector<LayerSamples> samples;
+  while (pass.next()) {
+    samples.push_back(pass.take_samples());
+    if (!samples.back().rows) samples.pop_back();
   }
-  if (logits) {
-    const Backend& backend = *model_->backend;
-    const size_t hidden = backend.row_stride(c.hidden_size), vocab = backend.row_stride(c.vocab_size);
-    const auto memory = model_->backend->allocate((hidden + vocab) * sizeof(float));
-    float* data = static_cast<float*>(memory->data());
-    const Rows normed{data, 1, c.hidden_size, hidden}, out{data + hidden, 1, c.vocab_size, vocab};
-    ops->rmsnorm(pass.last_hidden(), model_->weights.final_norm.data(), static_cast<float>(c.rms_norm_eps), normed);
-    ops->matmul(normed, model_->weights.head, out);
-    ops->download(out, logits);
+  std::unique_ptr<Download> last;
+  if (logits) last = head(*ops, pass.last_hidden());
+  const size_t row_bytes = cache_.layer(0).row_bytes();
+  for (const LayerSamples& some : samples) {
+    const size_t bytes = some.num_rows * row_bytes;
+    const char* rows = static_cast<const char*>(some.rows->wait());
+    memcpy(k, rows, bytes);
+    memcpy(v, rows + bytes, bytes);
+    k += bytes;
+    v += bytes;
   }
+  // A pass without samples or logits is waited for as well: failures belong to this call.
+  if (!last) last = ops->download(model_->backend->allocate(sizeof(float)), sizeof(float));
+  const void* values = last->wait();
+  if (logits) memcpy(logits, values, c.vocab_size * sizeof(float));
   length_ += tokens.size();
 }
 
+// Logits of one hidden state: (1, vocab_size).
+std::unique_ptr<Download> Sequence::head(Ops& ops, Rows hidden) const {
+  const Config& c = model_->config;
+  Backend& backend = *model_->backend;
+  const size_t stride = backend.row_stride(c.hidden_size), vocab = backend.row_stride(c.vocab_size);
+  const auto memory = backend.allocate(stride * sizeof(float));
+  const std::shared_ptr<Buffer> out = backend.allocate(vocab * sizeof(float));
+  const Rows normed{static_cast<float*>(memory->data()), 1, c.hidden_size, stride};
+  ops.rmsnorm(hidden, model_->weights.final_norm.data(), static_cast<float>(c.rms_norm_eps), normed);
+  ops.matmul(normed, model_->weights.head, {static_cast<float*>(out->data()), 1, c.vocab_size, vocab});
+  return ops.download(out, c.vocab_size * sizeof(float));
+}
+
 void Sequence::extract(const std::vector<uint32_t>& layers, uint32_t position, uint8_t* k, uint8_t* v) const {
+  if (layers.empty()) return;
   const std::atomic<bool> never{false};
-  const auto ops = model_->backend->ops(never);
-  for (const uint32_t layer : layers) {
-    const KvView view = cache_.layer(layer);
-    ops->extract(view, &position, 1, k, v);
-    k += view.row_bytes();
-    v += view.row_bytes();
-  }
+  Backend& backend = *model_->backend;
+  const auto ops = backend.ops(never);
+  const auto positions = backend.upload(&position, sizeof position);
+  const size_t bytes = cache_.layer(0).row_bytes();
+  const std::shared_ptr<Buffer> rows = backend.allocate(2 * layers.size() * bytes);
+  char* out = static_cast<char*>(rows->data());
+  for (size_t i = 0; i < layers.size(); ++i)
+    ops->extract(cache_.layer(layers[i]), static_cast<const uint32_t*>(positions->data()), 1, out + i * bytes,
+                 out + (layers.size() + i) * bytes);
+  const auto download = ops->download(rows, 2 * layers.size() * bytes);
+  const char* arrived = static_cast<const char*>(download->wait());
+  memcpy(k, arrived, layers.size() * bytes);
+  memcpy(v, arrived + layers.size() * bytes, layers.size() * bytes);
 }
 
 }  // namespace poc

@@ -4,22 +4,17 @@
 #include <string>
 #include <vector>
 
+#include "cone.h"
 #include "model.h"
 
 namespace poc {
-
-// Which positions to copy out at which layers: layers ascending, positions strictly increasing.
-struct SampleRequest {
-  std::vector<uint32_t> layers;
-  std::vector<std::vector<uint32_t>> positions;
-};
 
 class Sequence {
  public:
   Sequence(std::shared_ptr<const Model> model, Dtype kv_dtype, size_t capacity, size_t chunk_size);
 
-  // Appends tokens at positions length() .. ; writes the requested K and V rows (order of layer, then
-  // position) to `k` and `v`, and the logits of the last position to `logits` (vocab_size) if not null.
+  // Appends tokens at positions length() .. ; writes the requested K and V rows of these positions (order of
+  // layer, then position) to `k` and `v`, and the logits of the last position to `logits` (vocab_size) if not null.
   // A cancelled or failed call leaves length() as it was, and the sequence usable.
   void append(const std::vector<uint32_t>& tokens, const SampleRequest& request, uint8_t* k, uint8_t* v, float* logits,
               const std::atomic<bool>& cancelled);
@@ -31,6 +26,8 @@ class Sequence {
   const Model& model() const { return *model_; }
 
  private:
+  std::unique_ptr<Download> head(Ops& ops, Rows hidden) const;
+
   std::shared_ptr<const Model> model_;
   KvCache cache_;
   size_t length_ = 0, chunk_size_;

@@ -49,17 +49,22 @@ struct Vector {
 //   data[page * page_stride + slot * slot_stride + head * head_stride + dim * dim_stride]
 // with page = block_table[position / page_size] (or position / page_size where there is no table)
 // and slot = position % page_size. Strides count elements. Contiguous caches have a single page.
+// Where the head dimension is split, dim * dim_stride becomes
+//   dim / dim_split * split_stride + dim % dim_split * dim_stride
 struct KvLayout {
   size_t page_size = 0;
   size_t page_stride = 0, slot_stride = 0, head_stride = 0, dim_stride = 0;
   const uint32_t* block_table = nullptr;
+  size_t dim_split = 0;     // dims in one group; 0: not split
+  size_t split_stride = 0;  // from one group to the next
 };
 
-// `static` for the reason given in dtype.h.
-static inline size_t kv_index(const KvLayout& layout, size_t position, size_t head, size_t dim) {
+POC_SHARED size_t kv_index(const KvLayout& layout, size_t position, size_t head, size_t dim) {
   const size_t page = position / layout.page_size;
+  const size_t group = layout.dim_split ? dim / layout.dim_split : 0;
   return (layout.block_table ? layout.block_table[page] : page) * layout.page_stride +
-         (position % layout.page_size) * layout.slot_stride + head * layout.head_stride + dim * layout.dim_stride;
+         (position % layout.page_size) * layout.slot_stride + head * layout.head_stride + group * layout.split_stride +
+         (dim - group * layout.dim_split) * layout.dim_stride;
 }
 
 // The K and V of one layer.
@@ -70,6 +75,8 @@ struct KvView {
   Dtype dtype = Dtype::f32;
   size_t num_kv_heads = 0, head_dim = 0;
 
+  // Positions in a page of K, the unit in which sequences may share a cache.
+  size_t page_slots() const { return k_layout.page_size; }
   size_t row_bytes() const { return num_kv_heads * head_dim * dtype_bytes(dtype); }
 };
 

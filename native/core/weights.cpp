@@ -1,5 +1,7 @@
 #include "weights.h"
 
+#include <algorithm>
+
 #include "error.h"
 
 namespace poc {
@@ -33,7 +35,24 @@ struct Loader {
   }
 };
 
-LayerWeights load_layer(Loader& load, const Config& c, const std::string& prefix) {
+size_t packed_bytes(const Backend& backend, const Matrix& m) {
+  return m.num_outputs > 0 ? backend.packed_bytes(m.num_outputs, m.num_inputs, m.dtype) : 0;
+}
+
+size_t packed_bytes(const Backend& backend, const LayerWeights& w) {
+  size_t bytes = 0;
+  for (const Matrix* m : {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down}) bytes += packed_bytes(backend, *m);
+  for (const Vector* v : {&w.input_norm, &w.q_bias, &w.k_bias, &w.v_bias, &w.q_norm, &w.k_norm, &w.post_norm})
+    bytes += v->size * sizeof(float);
+  return bytes;
+}
+
+}  // namespace
+
+LayerWeights load_layer(Backend& backend, const Config& c, const TensorSource& source, size_t layer,
+                        const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded) {
+  Loader load{backend, source, cancelled, loaded};
+  const std::string prefix = "model.layers." + std::to_string(layer) + ".";
   LayerWeights w;
   const std::string attn = prefix + "self_attn.", mlp = prefix + "mlp.";
   w.input_norm = load.vector(prefix + "input_layernorm.weight", c.hidden_size);
@@ -54,20 +73,37 @@ LayerWeights load_layer(Loader& load, const Config& c, const std::string& prefix
   w.gate = load.matrix(mlp + "gate_proj.weight", c.intermediate_size, c.hidden_size);
   w.up = load.matrix(mlp + "up_proj.weight", c.intermediate_size, c.hidden_size);
   w.down = load.matrix(mlp + "down_proj.weight", c.hidden_size, c.intermediate_size);
+  backend.finish_weights();
   return w;
 }
 
-}  // namespace
-
 Weights load_weights(Backend& backend, const Config& config, const TensorSource& source,
-                     const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded) {
+                     const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded, size_t budget_bytes) {
   Loader load{backend, source, cancelled, loaded};
   Weights w;
   w.embedding = load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size);
-  for (size_t layer = 0; layer < config.num_layers; ++layer)
-    w.layers.push_back(load_layer(load, config, "model.layers." + std::to_string(layer) + "."));
   w.final_norm = load.vector("model.norm.weight", config.hidden_size);
   w.head = config.tied_head ? w.embedding : load.matrix("lm_head.weight", config.vocab_size, config.hidden_size);
+  backend.finish_weights();
+  size_t fixed = packed_bytes(backend, w.embedding) + w.final_norm.size * sizeof(float);
+  if (!config.tied_head) fixed += packed_bytes(backend, w.head);
+  size_t all = fixed, largest = 0;
+  for (size_t layer = 0; layer < config.num_layers; ++layer) {
+    LayerWeights weights = load_layer(backend, config, source, layer, cancelled, loaded);
+    const size_t bytes = packed_bytes(backend, weights);
+    all += bytes;
+    largest = std::max(largest, bytes);
+    if (fixed + 2 * largest > budget_bytes)
+      throw wrong_value("INVALID_ARGUMENT", "weightBudgetBytes", "at least " + std::to_string(fixed + 2 * largest),
+                        std::to_string(budget_bytes));
+    // Layers are of one size: when the next one will not fit, none is kept.
+    const bool more = layer + 1 < config.num_layers;
+    if (all + (more ? bytes : 0) > budget_bytes) w.source = source;
+    if (w.streamed())
+      w.layers.clear();
+    else
+      w.layers.push_back(std::move(weights));
+  }
   return w;
 }
 

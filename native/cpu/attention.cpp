@@ -13,29 +13,32 @@ struct Keys {
   size_t first, last;
 };
 
-Keys keys_of_row(const AttentionArgs& args, size_t row) {
-  const size_t position = args.first_position + row, window = args.sliding_window;
+Keys keys_of_row(const AttentionBlock& block, size_t row) {
+  const size_t position = block.segment.first_position + row, window = block.args->sliding_window;
   return {window && position + 1 > window ? position + 1 - window : 0, position + 1};
 }
 
 // Everything one block of rows needs; pointers into the caller's scratch.
 struct Work {
+  const AttentionBlock& block;
   const AttentionArgs& args;
-  size_t head, kv_head, first_row, rows;
-  Keys all;       // the keys that any row sees; `all.first` rounded down to a panel
-  size_t stride;  // floats between rows of scores
-  size_t vecs;    // vectors of 16 in a padded head
+  size_t head, kv_head, first_row, rows;  // rows of the segment
+  Keys all;                               // the keys that any row sees; `all.first` rounded down to a panel
+  size_t stride;                          // floats between rows of scores
+  size_t vecs;                            // vectors of 16 in a padded head
   float *q, *scores, *packed, *out;
 
+  size_t slot(size_t key) const { return block.segment.first_slot + key; }
   float* score(size_t row, size_t key) const { return scores + row * stride + (key - all.first); }
 };
 
 Work make_work(const AttentionBlock& block) {
   const AttentionArgs& args = *block.args;
   const size_t head_dim = args.cache.head_dim, group = args.q.cols / head_dim / args.cache.num_kv_heads;
-  const Keys first = keys_of_row(args, block.first_row);
-  const Keys last = keys_of_row(args, block.first_row + block.rows - 1);
-  Work work{args,
+  const Keys first = keys_of_row(block, block.first_row);
+  const Keys last = keys_of_row(block, block.first_row + block.rows - 1);
+  Work work{block,
+            args,
             block.head,
             block.head / group,
             block.first_row,
@@ -63,11 +66,12 @@ void score_panels(const Work& w) {
   Rows q = args.q;
   q.data += w.head * head_dim;
   q.cols = head_dim;
-  pack_rows(q, w.first_row, w.rows, w.q);
+  pack_rows(q, w.block.segment.first_row + w.first_row, w.rows, w.q);
   const auto* k = static_cast<const typename D::Value*>(args.cache.k);
   for (size_t key = w.all.first; key < w.all.last; key += kPanel)
-    tiles<D>(static_cast<int>(w.rows), kPanel / kLanes, w.q, k + kv_index(args.cache.k_layout, key, w.kv_head, 0),
-             kPanel, head_dim, w.score(0, key), w.stride, false);
+    tiles<D>(static_cast<int>(w.rows), kPanel / kLanes, w.q,
+             k + kv_index(args.cache.k_layout, w.slot(key), w.kv_head, 0), kPanel, head_dim, w.score(0, key), w.stride,
+             false);
 }
 
 // Scales a row's scores and replaces them by exp(score - max). What lies behind the row's last key, up
@@ -99,7 +103,7 @@ void weigh_row(const Work& w, size_t row, Keys keys, float* sum) {
   const auto* v = static_cast<const typename D::Value*>(w.args.cache.v);
   const KvLayout& layout = w.args.cache.v_layout;
   const float* p = w.score(row, keys.first);
-  tiles<D>(1, static_cast<int>(w.vecs), p, v + kv_index(layout, keys.first, w.kv_head, 0), layout.slot_stride,
+  tiles<D>(1, static_cast<int>(w.vecs), p, v + kv_index(layout, w.slot(keys.first), w.kv_head, 0), layout.slot_stride,
            keys.last - keys.first, w.out + row * w.vecs * kLanes, w.vecs * kLanes, true);
   for (size_t key = keys.first; key < keys.last; ++key) *sum = *sum + *p++;
 }
@@ -112,8 +116,9 @@ void weigh_common(const Work& w, Keys keys, float* sums) {
   const KvLayout& layout = w.args.cache.v_layout;
   Rows scores{w.scores + (keys.first - w.all.first), w.rows, keys.last - keys.first, w.stride};
   pack_rows(scores, 0, w.rows, w.packed);
-  tiles<D>(static_cast<int>(w.rows), static_cast<int>(w.vecs), w.packed, v + kv_index(layout, keys.first, w.kv_head, 0),
-           layout.slot_stride, keys.last - keys.first, w.out, w.vecs * kLanes, true);
+  tiles<D>(static_cast<int>(w.rows), static_cast<int>(w.vecs), w.packed,
+           v + kv_index(layout, w.slot(keys.first), w.kv_head, 0), layout.slot_stride, keys.last - keys.first, w.out,
+           w.vecs * kLanes, true);
   Vec chains = load(sums);
   for (size_t i = 0; i < scores.cols; ++i) chains = add(chains, load(w.packed + i * w.rows));
   store(sums, chains);
@@ -126,31 +131,32 @@ void attend(const Work& w) {
   float sums[kLanes] = {};
   for (size_t i = 0; i < w.rows * w.vecs * kLanes; ++i) w.out[i] = 0.0f;
   for (size_t row = 0; row < w.rows; ++row) {
-    const Keys keys = keys_of_row(w.args, w.first_row + row);
+    const Keys keys = keys_of_row(w.block, w.first_row + row);
     softmax_numerators(w.score(row, keys.first), keys.last - keys.first, scale);
   }
   // Seen by all rows: from where the last row begins to where the first row ends.
-  Keys common{keys_of_row(w.args, w.first_row + w.rows - 1).first, keys_of_row(w.args, w.first_row).last};
+  Keys common{keys_of_row(w.block, w.first_row + w.rows - 1).first, keys_of_row(w.block, w.first_row).last};
   if (common.first > common.last) common.first = common.last;
   for (size_t row = 0; row < w.rows; ++row)
-    weigh_row<D>(w, row, {keys_of_row(w.args, w.first_row + row).first, common.first}, sums + row);
+    weigh_row<D>(w, row, {keys_of_row(w.block, w.first_row + row).first, common.first}, sums + row);
   weigh_common<D>(w, common, sums);
   for (size_t row = 0; row < w.rows; ++row) {
-    const Keys keys = keys_of_row(w.args, w.first_row + row);
+    const Keys keys = keys_of_row(w.block, w.first_row + row);
     weigh_row<D>(w, row, {common.last > keys.first ? common.last : keys.first, keys.last}, sums + row);
   }
   const size_t head_dim = w.args.cache.head_dim;
   for (size_t row = 0; row < w.rows; ++row) {
-    float* out = w.args.out.data + (w.first_row + row) * w.args.out.stride + w.head * head_dim;
+    float* out =
+        w.args.out.data + (w.block.segment.first_row + w.first_row + row) * w.args.out.stride + w.head * head_dim;
     for (size_t d = 0; d < head_dim; ++d) out[d] = w.out[row * w.vecs * kLanes + d] / sums[row];
   }
 }
 
 }  // namespace
 
-size_t attention_scratch(const AttentionArgs& args) {
-  const size_t head_dim = args.cache.head_dim;
-  const size_t stride = round_up(args.first_position + args.q.rows, kPanel) + kPanel + kLanes;
+size_t attention_scratch(const AttentionBlock& block) {
+  const size_t head_dim = block.args->cache.head_dim;
+  const size_t stride = round_up(block.segment.first_position + block.segment.rows, kPanel) + kPanel + kLanes;
   return kTileRows * (head_dim + 2 * stride + round_up(head_dim, kLanes)) + kLanes;
 }
 

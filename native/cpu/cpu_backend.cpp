@@ -6,6 +6,7 @@
 #include <new>
 
 #include "../core/error.h"
+#include "../core/rope.h"
 #include "extract.h"
 #include "kernels.h"
 #include "pack.h"
@@ -36,6 +37,16 @@ class HostBuffer : public Buffer {
   void* data_;
 };
 
+// The backend's memory is the host's.
+class HostDownload : public Download {
+ public:
+  explicit HostDownload(std::shared_ptr<Buffer> buffer) : buffer_(std::move(buffer)) {}
+  const void* wait() override { return buffer_->data(); }
+
+ private:
+  std::shared_ptr<Buffer> buffer_;
+};
+
 class CpuOps : public Ops {
  public:
   CpuOps(const Kernels& kernels, ThreadPool& pool, const std::atomic<bool>& cancelled)
@@ -50,6 +61,15 @@ class CpuOps : public Ops {
   void gather(Rows x, const uint32_t* rows, Rows out) override {
     for (size_t i = 0; i < out.rows; ++i)
       memcpy(out.data + i * out.stride, x.data + rows[i] * x.stride, x.cols * sizeof(float));
+  }
+
+  void rope_table(const Vector& frequencies, const uint32_t* positions, size_t num_positions, float* cosines,
+                  float* sines) override {
+    const size_t half = frequencies.size;
+    split(num_positions, 64 * half, [&](size_t first, size_t last) {
+      poc::rope_table(frequencies.data(), half, positions + first, last - first, cosines + first * half,
+                      sines + first * half);
+    });
   }
 
   void rmsnorm(Rows x, const float* weight, float eps, Rows out) override {
@@ -78,19 +98,7 @@ class CpuOps : public Ops {
   }
 
   void attention(const AttentionArgs& args) override {
-    const size_t num_heads = args.q.cols / args.cache.head_dim;
-    const size_t num_blocks = round_up(args.q.rows, kernels_.tile_rows) / kernels_.tile_rows;
-    const size_t keys = args.first_position + args.q.rows;
-    const size_t work = 2 * args.cache.head_dim * keys * std::min(args.q.rows, kernels_.tile_rows);
-    // Later rows see more keys: handing them out first leaves no long task at the end.
-    split(num_heads * num_blocks, work, [&](size_t first, size_t last) {
-      HostBuffer scratch(kernels_.attention_scratch(args) * sizeof(float), false);
-      for (size_t i = first; i < last; ++i) {
-        const size_t block = num_blocks - 1 - i / num_heads, row = block * kernels_.tile_rows;
-        kernels_.attention({&args, i % num_heads, row, std::min(kernels_.tile_rows, args.q.rows - row),
-                            static_cast<float*>(scratch.data())});
-      }
-    });
+    for (size_t i = 0; i < args.num_segments; ++i) attend({&args, args.segments[i]});
   }
 
   void swiglu(Rows gate, Rows up) override {
@@ -112,9 +120,32 @@ class CpuOps : public Ops {
     extract_rows(cache.v, cache.v_layout, cache, positions, num_positions, v);
   }
 
-  void download(Rows row, float* out) override { memcpy(out, row.data, row.cols * sizeof(float)); }
+  std::unique_ptr<Download> download(std::shared_ptr<Buffer> buffer, size_t) override {
+    return std::make_unique<HostDownload>(std::move(buffer));
+  }
+
+  size_t layers_ahead() const override { return 0; }
 
  private:
+  // One sequence's rows. Later rows see more keys: handing them out first leaves no long task at the end.
+  void attend(AttentionBlock block) {
+    const AttentionArgs& args = *block.args;
+    const size_t head_dim = args.cache.head_dim, num_heads = args.q.cols / head_dim, rows = block.segment.rows;
+    const size_t num_blocks = round_up(rows, kernels_.tile_rows) / kernels_.tile_rows;
+    const size_t work = 2 * head_dim * (block.segment.first_position + rows) * std::min(rows, kernels_.tile_rows);
+    split(num_heads * num_blocks, work, [&](size_t first, size_t last) {
+      HostBuffer scratch(kernels_.attention_scratch(block) * sizeof(float), false);
+      AttentionBlock part = block;
+      part.scratch = static_cast<float*>(scratch.data());
+      for (size_t i = first; i < last; ++i) {
+        part.head = i % num_heads;
+        part.first_row = (num_blocks - 1 - i / num_heads) * kernels_.tile_rows;
+        part.rows = std::min(kernels_.tile_rows, rows - part.first_row);
+        kernels_.attention(part);
+      }
+    });
+  }
+
   // Calls body(first, last) for ranges of 0..count whose work is worth a task. How items are grouped
   // never changes a bit: each item's result is its own.
   template <class F>
@@ -143,7 +174,7 @@ class CpuBackend : public Backend {
   }
 
   Matrix pack(const TensorView& weight, const std::atomic<bool>& cancelled) override {
-    auto buffer = std::make_shared<HostBuffer>(packed_bytes(weight.rows, weight.cols, weight.dtype), false);
+    auto buffer = std::make_shared<HostBuffer>(cpu::packed_bytes(weight.rows, weight.cols, weight.dtype), false);
     std::atomic<bool> finite{true};
     pool_.parallel_for(round_up(weight.rows, kPanel) / kPanel, cancelled, [&](size_t panel) {
       if (!pack_panels(weight, panel, panel + 1, buffer->data())) finite = false;
@@ -160,6 +191,12 @@ class CpuBackend : public Backend {
       if (!(out[i] - out[i] == 0)) throw non_finite(weight);
     }
     return {buffer, weight.cols};
+  }
+
+  void finish_weights() override {}
+
+  size_t packed_bytes(size_t num_outputs, size_t num_inputs, Dtype dtype) const override {
+    return cpu::packed_bytes(num_outputs, num_inputs, dtype);
   }
 
   std::unique_ptr<Ops> ops(const std::atomic<bool>& cancelled) override {

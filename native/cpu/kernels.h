@@ -23,8 +23,9 @@ struct MatmulBlock {
 
 struct AttentionBlock {
   const AttentionArgs* args;
-  size_t head, first_row, rows;  // rows <= tile_rows
-  float* scratch;                // attention_scratch() floats
+  Segment segment;
+  size_t head = 0, first_row = 0, rows = 0;  // rows of the segment, at most tile_rows
+  float* scratch = nullptr;                  // attention_scratch() floats
 };
 
 struct Kernels {
@@ -37,7 +38,7 @@ struct Kernels {
   void (*rmsnorm)(Rows x, const float* weight, float eps, Rows out);
   void (*rope_kv)(const RopeKvArgs& args, size_t first_row, size_t rows);
   void (*attention)(const AttentionBlock& block);
-  size_t (*attention_scratch)(const AttentionArgs& args);
+  size_t (*attention_scratch)(const AttentionBlock& block);
   void (*swiglu)(float* gate, const float* up, size_t count);
   void (*add)(float* x, const float* y, size_t count);
   void (*exp)(float* x, size_t count);  // for tests

@@ -10,7 +10,7 @@ float inverse_rms(const float* x, size_t size, float eps);
 void rmsnorm(Rows x, const float* weight, float eps, Rows out);
 void rope_kv(const RopeKvArgs& args, size_t first_row, size_t rows);
 void attention(const AttentionBlock& block);
-size_t attention_scratch(const AttentionArgs& args);
+size_t attention_scratch(const AttentionBlock& block);
 void swiglu(float* gate, const float* up, size_t count);
 void add(float* x, const float* y, size_t count);
 void exp(float* x, size_t count);

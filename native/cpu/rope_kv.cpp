@@ -51,8 +51,15 @@ void rope_kv(const RopeKvArgs& args, size_t first_row, size_t rows) {
       add_bias(k, args.k_bias, args.k.cols);
       add_bias(v, args.v_bias, args.v.cols);
       rotate(k, kv_heads, head_dim, args.k_norm, args.eps, cosines, sines);
-      write(args.cache.k, args.cache.k_layout, args.cache, args.first_slot + row, k);
-      write(args.cache.v, args.cache.v_layout, args.cache, args.first_slot + row, v);
+      if (args.cache.k) {
+        write(args.cache.k, args.cache.k_layout, args.cache, args.slots[row], k);
+        write(args.cache.v, args.cache.v_layout, args.cache, args.slots[row], v);
+      }
+      if (args.samples && args.samples[row] >= 0) {
+        const size_t first = static_cast<size_t>(args.samples[row]) * args.k.cols;
+        for (size_t i = 0; i < args.k.cols; ++i) store_float(args.sampled_k, args.cache.dtype, first + i, k[i]);
+        for (size_t i = 0; i < args.v.cols; ++i) store_float(args.sampled_v, args.cache.dtype, first + i, v[i]);
+      }
     }
   }
 }

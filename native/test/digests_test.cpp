@@ -54,7 +54,7 @@ void rope_tables() {
   for (const RandomModel& m : random_models()) {
     const std::vector<float> frequencies = rope_frequencies(m.config);
     const std::vector<uint32_t> positions{0, 1, 2, 100, 4095, 8191, 131071, 1048575};
-    record(m.name + " rope", rope_table(frequencies, positions.data(), positions.size()));
+    record(m.name + " rope", reference::rope_table(frequencies, positions.data(), positions.size()));
   }
 }
 

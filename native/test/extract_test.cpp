@@ -71,6 +71,51 @@ Foreign paged(Random& random, const Shape& s, Dtype dtype, size_t size, bool hnd
                                              }});
 }
 
+// vLLM's paged K: (blocks, heads, dim / x, block size, x) with x dims in 16 bytes.
+Foreign vllm_k(Random& random, const Shape& s, Dtype dtype, size_t size, const std::vector<uint32_t>& table,
+               size_t pool) {
+  const size_t x = dtype == Dtype::f32 ? 4 : 8, groups = s.dim / x, page = s.heads * groups * size * x;
+  CHECK(s.dim % x == 0);
+  const KvLayout layout{size, page, x, groups * size * x, 1, table.data(), x, size * x};
+  return filled(random, pool * page, dtype, {{}, layout, [=, &table](size_t p, size_t h, size_t d) {
+                                               size_t at = table[p / size];
+                                               at = at * s.heads + h;
+                                               at = at * groups + d / x;
+                                               at = at * size + p % size;
+                                               return at * x + d % x;
+                                             }});
+}
+
+// vLLM's paged V: (blocks, heads, dim, block size).
+Foreign vllm_v(Random& random, const Shape& s, Dtype dtype, size_t size, const std::vector<uint32_t>& table,
+               size_t pool) {
+  const size_t page = s.heads * s.dim * size;
+  const KvLayout layout{size, page, 1, s.dim * size, size, table.data()};
+  return filled(random, pool * page, dtype, {{}, layout, [=, &table](size_t p, size_t h, size_t d) {
+                                               size_t at = table[p / size];
+                                               at = at * s.heads + h;
+                                               at = at * s.dim + d;
+                                               return at * size + p % size;
+                                             }});
+}
+
+// Groups of `split` dims, the last one perhaps shorter: (page, group, head, slot, dim of the group), or with the
+// dim of the group before the slot, so that nothing is side by side.
+Foreign groups_first(Random& random, const Shape& s, Dtype dtype, size_t size, size_t split, bool dim_last,
+                     const std::vector<uint32_t>& table, size_t pool) {
+  const size_t groups = (s.dim + split - 1) / split, page = groups * s.heads * size * split;
+  KvLayout layout{size, page, split, size * split, 1, table.data(), split, s.heads * size * split};
+  if (!dim_last) layout.slot_stride = 1, layout.dim_stride = size;
+  return filled(random, pool * page, dtype, {{}, layout, [=, &table](size_t p, size_t h, size_t d) {
+                                               const size_t slot = p % size, in_group = d % split;
+                                               size_t at = table[p / size];
+                                               at = at * groups + d / split;
+                                               at = at * s.heads + h;
+                                               return at * size * split +
+                                                      (dim_last ? slot * split + in_group : in_group * size + slot);
+                                             }});
+}
+
 const std::atomic<bool> never{false};
 
 void hold(Random& random, const Shape& s, Dtype dtype, Foreign k, Foreign v, const std::string& what) {
@@ -101,22 +146,62 @@ void hold(Random& random, const Shape& s, Dtype dtype, Foreign k, Foreign v, con
   }
 }
 
+// A pool of pages in random order, some of them unused.
+std::vector<uint32_t> random_table(Random& random, size_t pages) {
+  std::vector<uint32_t> table(pages + random.below(4));
+  std::iota(table.begin(), table.end(), 0u);
+  for (size_t i = table.size(); i > 1; --i) std::swap(table[i - 1], table[random.below(i)]);
+  return table;
+}
+
 void rows_are_found_in_every_layout() {
   Random random(91);
   for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
     for (int round = 0; round < (quick() ? 5 : 40); ++round) {
       const Shape s{1 + random.below(70), 1 + random.below(5), 1 + random.below(40)};
       const size_t size = std::vector<size_t>{1, 16, 32, 7}[random.below(4)], pages = (s.positions + size - 1) / size;
-      const size_t pool = pages + random.below(4);
-      std::vector<uint32_t> table(pool);
-      std::iota(table.begin(), table.end(), 0u);
-      for (size_t i = pool; i > 1; --i) std::swap(table[i - 1], table[random.below(i)]);
+      const std::vector<uint32_t> table = random_table(random, pages);
+      const size_t pool = table.size();
       const std::string what = text(s.positions, "x", s.heads, "x", s.dim, ", pages of ", size);
       hold(random, s, dtype, contiguous_nhd(random, s, dtype), contiguous_hnd(random, s, dtype), "contiguous " + what);
       hold(random, s, dtype, padded(random, s, dtype), transposed(random, s, dtype), "padded, transposed " + what);
       hold(random, s, dtype, paged(random, s, dtype, size, false, table, pool),
            paged(random, s, dtype, size, true, table, pool), "paged " + what);
     }
+}
+
+void split_dims_are_joined() {
+  Random random(94);
+  for (const Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16})
+    for (int round = 0; round < (quick() ? 5 : 40); ++round) {
+      const size_t x = 16 / dtype_bytes(dtype);
+      Shape s{1 + random.below(70), 1 + random.below(5), x * (1 + random.below(6))};
+      const size_t size = std::vector<size_t>{1, 16, 32, 7}[random.below(4)], pages = (s.positions + size - 1) / size;
+      const std::vector<uint32_t> table = random_table(random, pages);
+      const size_t pool = table.size();
+      std::string what = text(s.positions, "x", s.heads, "x", s.dim, ", blocks of ", size);
+      hold(random, s, dtype, vllm_k(random, s, dtype, size, table, pool), vllm_v(random, s, dtype, size, table, pool),
+           "vLLM " + what);
+      s.dim = 1 + random.below(40);
+      const size_t split = 1 + random.below(s.dim + 3);
+      what = text(s.positions, "x", s.heads, "x", s.dim, ", split by ", split, ", pages of ", size);
+      hold(random, s, dtype, groups_first(random, s, dtype, size, split, true, table, pool),
+           groups_first(random, s, dtype, size, split, false, table, pool), what);
+    }
+}
+
+// kv_index by itself: attention and the tests of other backends use it without extract_rows.
+void every_element_of_a_split_has_its_index() {
+  Random random(95);
+  const Shape s{40, 3, 24};
+  const std::vector<uint32_t> table{2, 0, 3};
+  for (const Foreign& cache :
+       {vllm_k(random, s, Dtype::f32, 16, table, 4), vllm_k(random, s, Dtype::bf16, 16, table, 4),
+        vllm_v(random, s, Dtype::f16, 16, table, 4), groups_first(random, s, Dtype::f16, 16, 7, false, table, 4)})
+    for (size_t position = 0; position < s.positions; ++position)
+      for (size_t head = 0; head < s.heads; ++head)
+        for (size_t dim = 0; dim < s.dim; ++dim)
+          CHECK(kv_index(cache.layout, position, head, dim) == cache.index(position, head, dim), position, head, dim);
 }
 
 void pages_without_a_table_stand_in_order() {
@@ -143,6 +228,8 @@ void none_is_none() {
 
 int main() {
   RUN(rows_are_found_in_every_layout);
+  RUN(split_dims_are_joined);
+  RUN(every_element_of_a_split_has_its_index);
   RUN(pages_without_a_table_stand_in_order);
   RUN(none_is_none);
   return result();

@@ -156,9 +156,9 @@ void gather_add_and_download_copy_and_add() {
       Array expected(rows.size(), cols), sum = x;
       for (size_t i = 0; i < rows.size(); ++i) std::copy(x.row(rows[i]), x.row(rows[i]) + cols, expected.row(i));
       hold_same(gathered, expected, text("gather ", path.name, " ", cols));
-      std::vector<float> downloaded(cols);
-      path.ops->download(xs.rows.from(3, 1), downloaded.data());
-      CHECK(memcmp(downloaded.data(), x.row(3), cols * sizeof(float)) == 0, path.name, " ", cols);
+      const std::shared_ptr<Buffer> buffer = path.backend->upload(x.row(3), cols * sizeof(float));
+      const auto downloaded = path.ops->download(buffer, cols * sizeof(float));
+      CHECK(memcmp(downloaded->wait(), x.row(3), cols * sizeof(float)) == 0, path.name, " ", cols);
       path.ops->add(xs.rows, ys.rows);
       for (size_t i = 0; i < x.data.size(); ++i) sum.data[i] = x.data[i] + y.data[i];
       hold_same(xs, sum, text("add ", path.name, " ", cols));
@@ -395,7 +395,16 @@ void hold_rope_kv(Path& path, Random& random, const RopeCase& s, Dtype dtype) {
   args.eps = 1e-6f;
   args.cosines = cosines.data(), args.sines = sines.data();
   args.cache = cache.view;
-  args.first_slot = first_slot;
+  std::vector<uint32_t> slots;
+  for (size_t i = 0; i < s.rows; ++i) slots.push_back(static_cast<uint32_t>(first_slot + i));
+  args.slots = slots.data();
+  // Every second row is sampled, in descending order.
+  const size_t num_samples = (s.rows + 1) / 2, sample_bytes = num_samples * cache.view.row_bytes();
+  std::vector<int32_t> samples(s.rows, -1);
+  for (size_t i = 0; i < s.rows; i += 2) samples[i] = static_cast<int32_t>(num_samples - 1 - i / 2);
+  std::vector<uint8_t> sampled_k(sample_bytes + 1, 0xa5), sampled_v = sampled_k;
+  args.samples = samples.data();
+  args.sampled_k = sampled_k.data(), args.sampled_v = sampled_v.data();
   path.ops->rope_kv(args);
 
   const Array q_before = q, k_before = k;
@@ -417,6 +426,14 @@ void hold_rope_kv(Path& path, Random& random, const RopeCase& s, Dtype dtype) {
       store_float(expected.view.v, dtype, kv_index(expected.view.v_layout, first_slot + i, head, dim), v.at(i, j));
     }
   CHECK(cache.bytes() == expected.bytes(), what);
+  std::vector<uint8_t> expected_k(sample_bytes + 1, 0xa5), expected_v = expected_k;
+  for (size_t i = 0; s.with_k && i < s.rows; i += 2)
+    for (size_t j = 0; j < kv_size; ++j) {
+      const size_t at = static_cast<size_t>(samples[i]) * kv_size + j;
+      store_float(expected_k.data(), dtype, at, k.at(i, j));
+      store_float(expected_v.data(), dtype, at, v.at(i, j));
+    }
+  CHECK(sampled_k == expected_k && sampled_v == expected_v, what, " samples");
 
   if (s.wild) return;
   const Array& x = k_before;
@@ -486,7 +503,8 @@ void hold_attention(Path& path, Random& random, const AttentionCase& s, Dtype dt
   cache.put(k, v);
   const Activations qs(*path.backend, q);
   Activations out(*path.backend, s.rows, q.cols);
-  path.ops->attention({qs.rows, out.rows, cache.view, s.first_position, s.window});
+  const Segment segment{0, q.rows, s.first_position, 0};
+  path.ops->attention({qs.rows, out.rows, cache.view, &segment, 1, s.window});
   const Array expected = reference::attention(q, k, v, s.head_dim, s.first_position, s.window);
   hold_same(out, expected, what);
   if (wild) return;

@@ -52,7 +52,7 @@ void samples_of_each_call_are_the_rows_of_the_cache() {
   const PassResult expected = whole_pass(model, m.kv, tokens, 64);
   const size_t row = expected.row_bytes;
   Sequence sequence(model, m.kv, 40, 8);
-  const SampleRequest first{{0, 2}, {{3, 7, 29}, {0, 28}}}, second{{1, 2}, {{2, 30, 39}, {31}}};
+  const SampleRequest first{{0, 2}, {{3, 7, 29}, {0, 28}}}, second{{1, 2}, {{30, 32, 39}, {31}}};
   for (const auto& [request, begin, end] : {std::tuple{&first, 0, 30}, std::tuple{&second, 30, 40}}) {
     size_t count = 0;
     for (const auto& positions : request->positions) count += positions.size();
@@ -71,40 +71,65 @@ void samples_of_each_call_are_the_rows_of_the_cache() {
   }
 }
 
-// Runs a cone over a cache of one layer, as verification does, and compares the sampled rows.
-void hold_cone(const RandomModel& m, std::shared_ptr<const Model> model, const PassResult& full,
-               const std::vector<uint32_t>& tokens, const SampleRequest& request, size_t chunk) {
-  const size_t row = full.row_bytes;
-  const Cone cone = Cone::of_samples(request.layers, request.positions);
-  for (size_t i = 1; i < cone.rows.size(); ++i) CHECK(cone.rows[i] <= cone.rows[i - 1], m.name);
-  CHECK(cone.rows.back() == 0 && cone.last_rows == request.positions.back(), m.name);
-  CHECK(cone.rows.size() == request.layers.back() + 2, m.name);
-  const size_t needed = cone.rows[0];  // later tokens need not even be known
-  KvCache cache(*model, m.kv, needed, 1);
-  const auto ops = model->backend->ops(never);
-  Prefill pass(*model, *ops, cache, tokens.data(), needed, 0, cone, chunk);
-  size_t i = 0, visited = 0;
-  while (pass.next()) {
-    CHECK(pass.layer() == visited, m.name);
-    ++visited;
-    if (request.layers[i] != pass.layer()) continue;
-    std::vector<uint32_t> slots = request.positions[i];
-    CHECK(pass.rows_gathered() == (i + 1 == request.layers.size()), m.name);
-    if (pass.rows_gathered())
-      for (size_t j = 0; j < slots.size(); ++j) slots[j] = static_cast<uint32_t>(j);
-    std::vector<uint8_t> k(slots.size() * row), v = k;
-    ops->extract(cache.layer(pass.layer()), slots.data(), slots.size(), k.data(), v.data());
-    for (size_t j = 0; j < slots.size(); ++j) {
-      const uint32_t layer = request.layers[i], position = request.positions[i][j];
-      CHECK(memcmp(k.data() + j * row, full.k[layer].data() + position * row, row) == 0, m.name, " k ", layer, " ",
-            position);
-      CHECK(memcmp(v.data() + j * row, full.v[layer].data() + position * row, row) == 0, m.name, " v ", layer, " ",
-            position);
-    }
-    ++i;
+// One sequence of a packed pass, and what a pass over it alone gives.
+struct Packed {
+  std::vector<uint32_t> tokens;
+  SampleRequest samples;
+  PassResult full;
+};
+
+// Runs the cone of some sequences over a cache of one layer, as verification does, and compares the samples.
+void hold_cone(const RandomModel& m, std::shared_ptr<const Model> model, const std::vector<Packed>& sequences,
+               size_t chunk) {
+  KvView page = KvCache(*model, m.kv, 1, 1).layer(0);
+  const size_t row = page.row_bytes(), align = std::min<size_t>(page.page_slots(), 256);
+  std::vector<Part> parts;
+  size_t slots = 0, deepest = 0;
+  for (const Packed& one : sequences) {
+    parts.push_back({one.tokens, one.samples, 0, slots, false});
+    slots += (one.tokens.size() + align - 1) / align * align;
+    deepest = std::max<size_t>(deepest, one.samples.layers.back());
   }
-  CHECK(i == request.layers.size() && visited == request.layers.back() + 1, m.name);
+  KvCache cache(*model, m.kv, slots, 1);
+  const auto ops = model->backend->ops(never);
+  Prefill pass(*model, *ops, cache, parts, chunk, never);
+  size_t visited = 0;
+  while (pass.next()) {
+    LayerSamples got = pass.take_samples();
+    CHECK(got.layer == visited, m.name);
+    const char* rows = got.rows ? static_cast<const char*>(got.rows->wait()) : nullptr;
+    size_t at = 0;
+    for (const Packed& one : sequences)
+      for (size_t i = 0; i < one.samples.layers.size(); ++i) {
+        if (one.samples.layers[i] != got.layer) continue;
+        for (const uint32_t position : one.samples.positions[i]) {
+          CHECK(at < got.num_rows, m.name);
+          const std::string where = text(m.name, " layer ", got.layer, " position ", position);
+          CHECK(!memcmp(rows + at * row, one.full.k[got.layer].data() + position * row, row), "k ", where);
+          CHECK(!memcmp(rows + (got.num_rows + at) * row, one.full.v[got.layer].data() + position * row, row), "v ",
+                where);
+          ++at;
+        }
+      }
+    CHECK(at == got.num_rows && (rows != nullptr) == (at > 0), m.name, " ", at, " of ", got.num_rows);
+    ++visited;
+  }
+  CHECK(visited == deepest + 1, m.name);
   CHECK(!pass.next(), m.name);
+}
+
+SampleRequest random_request(Random& random, uint32_t num_layers, uint32_t num_positions) {
+  SampleRequest request;
+  for (uint32_t layer = 0; layer < num_layers; ++layer) {
+    std::vector<uint32_t> positions;
+    for (uint32_t position = 0; position < num_positions; ++position)
+      if (random.below(6) == 0) positions.push_back(position);
+    if (positions.empty() || random.below(3) == 0) continue;
+    request.layers.push_back(layer);
+    request.positions.push_back(positions);
+  }
+  if (request.layers.empty()) return {{0}, {{num_positions - 1}}};
+  return request;
 }
 
 void cones_of_samples_give_the_rows_of_full_passes() {
@@ -116,32 +141,85 @@ void cones_of_samples_give_the_rows_of_full_passes() {
       const PassResult full = whole_pass(model, m.kv, tokens, 64);
       const auto last = static_cast<uint32_t>(tokens.size() - 1),
                  deepest = static_cast<uint32_t>(m.config.num_layers - 1);
-      hold_cone(m, model, full, tokens, {{0}, {{0}}}, 64);
-      hold_cone(m, model, full, tokens, {{0}, {{last}}}, 64);
-      hold_cone(m, model, full, tokens, {{deepest}, {{1, last}}}, 7);
-      hold_cone(m, model, full, tokens, {{0, deepest}, {{last}, {0}}}, 1);  // deeper layers need one row
-      for (int round = 0; round < (quick() ? 2 : 8); ++round) {
-        SampleRequest request;
-        for (uint32_t layer = 0; layer <= deepest; ++layer) {
-          std::vector<uint32_t> positions;
-          for (uint32_t position = 0; position <= last; ++position)
-            if (random.below(6) == 0) positions.push_back(position);
-          if (positions.empty() || random.below(3) == 0) continue;
-          request.layers.push_back(layer);
-          request.positions.push_back(positions);
-        }
-        if (!request.layers.empty()) hold_cone(m, model, full, tokens, request, 1 + random.below(80));
-      }
+      const auto hold = [&](const SampleRequest& request, size_t chunk) {
+        hold_cone(m, model, {{tokens, request, full}}, chunk);
+      };
+      hold({{0}, {{0}}}, 64);
+      hold({{0}, {{last}}}, 64);
+      hold({{deepest}, {{1, last}}}, 7);
+      hold({{0, deepest}, {{last}, {0}}}, 1);  // deeper layers need one row
+      for (int round = 0; round < (quick() ? 2 : 8); ++round)
+        hold(random_request(random, deepest + 1, last + 1), 1 + random.below(80));
     }
   }
 }
 
+void packed_sequences_give_the_rows_they_give_alone() {
+  Random random(32);
+  for (const RandomModel& m : random_models()) {
+    const auto model = m.load(2, "auto");
+    for (int round = 0; round < (quick() ? 1 : 6); ++round) {
+      std::vector<Packed> sequences;
+      for (size_t i = 0; i < 2 + random.below(4); ++i) {
+        Packed one{m.tokens(1 + random.below(60)), {}, {}};
+        one.tokens[0] = static_cast<uint32_t>(i);
+        one.full = whole_pass(model, m.kv, one.tokens, 64);
+        one.samples = random_request(random, static_cast<uint32_t>(m.config.num_layers),
+                                     static_cast<uint32_t>(one.tokens.size()));
+        sequences.push_back(std::move(one));
+      }
+      hold_cone(m, model, sequences, 1 + random.below(90));
+    }
+  }
+}
+
+void streamed_layers_give_the_bits_of_resident_ones() {
+  for (const RandomModel& m : random_models()) {
+    const std::vector<uint32_t> tokens = m.tokens(25);
+    const PassResult expected = whole_pass(m.load(2, "auto"), m.kv, tokens, 7);
+    size_t needed = 0;  // the least budget, as the error says
+    try {
+      m.load_on(cpu::make_backend(2, "auto"), 1);
+    } catch (const Error& error) {
+      CHECK(error.where == "weightBudgetBytes" && std::string(error.code) == "INVALID_ARGUMENT", error.what());
+      needed = std::stoull(error.expected.substr(error.expected.rfind(' ')));
+    }
+    CHECK(error_of([&] { m.load_on(cpu::make_backend(2, "auto"), needed - 1); }) ==
+          "INVALID_ARGUMENT weightBudgetBytes");
+    const auto model = m.load_on(cpu::make_backend(2, "auto"), needed);
+    CHECK(model->weights.streamed() == (m.config.num_layers > 2), m.name);
+    const PassResult got = whole_pass(model, m.kv, tokens, 7);
+    CHECK(got == expected, m.name, ": ", difference(expected, got));
+    std::atomic<bool> cancelled{true};
+    Sequence sequence(model, m.kv, 30, 7);
+    CHECK(error_of([&] { sequence.append(tokens, {}, nullptr, nullptr, nullptr, cancelled); }) == "ABORTED");
+  }
+}
+
 void a_cone_counts_the_rows_that_deeper_samples_need() {
-  const Cone cone = Cone::of_samples({0, 2, 3}, {{9}, {1, 6}, {0, 4}});
-  CHECK((cone.rows == std::vector<size_t>{10, 7, 7, 5, 0}));
-  CHECK((cone.last_rows == std::vector<uint32_t>{0, 4}));
-  const Cone full = Cone::full(3, 8);
-  CHECK((full.rows == std::vector<size_t>{8, 8, 8, 8}) && full.last_rows.empty());
+  const auto rows = [](const Cone& cone, size_t layer) {
+    std::vector<std::pair<size_t, size_t>> out;
+    for (const Span& span : cone.rows(layer)) out.emplace_back(span.first_row, span.rows);
+    return out;
+  };
+  using Rows = std::vector<std::pair<size_t, size_t>>;
+  const std::vector<uint32_t> ten(10);
+  const Part sampled{ten, {{0, 2, 3}, {{9}, {1, 6}, {0, 4}}}, 0, 0, false};
+  const Cone cone({sampled}, 8);
+  CHECK(cone.num_layers() == 4 && cone.num_rows() == 10);
+  CHECK(rows(cone, 0) == Rows({{0, 10}}) && rows(cone, 1) == Rows({{0, 7}}) && rows(cone, 2) == Rows({{0, 7}}));
+  CHECK(rows(cone, 3) == Rows({{0, 5}}) && rows(cone, 4).empty());
+  CHECK(cone.only_samples(3) && !cone.only_samples(2));
+  const Cone full({{ten, {}, 5, 0, true}}, 3);
+  CHECK(rows(full, 0) == Rows({{0, 10}}) && rows(full, 3) == Rows({{0, 10}}) && !full.only_samples(2));
+  // Behind one another: the first ends at layer 1, so that the rows of the second stand alone below it.
+  const Cone two({{ten, {{1}, {{9}}}, 0, 0, false}, {ten, {{3}, {{2, 5}}}, 0, 64, false}}, 8);
+  CHECK(rows(two, 1) == Rows({{0, 16}}) && rows(two, 2) == Rows({{10, 6}}) && rows(two, 4).empty());
+  CHECK(two.sampled_rows(3) == (std::vector<uint32_t>{12, 15}));
+  const std::vector<Segment> segments = two.segments(8, 5);
+  CHECK(segments.size() == 2 && segments[0].rows == 2 && segments[0].first_position == 8);
+  CHECK(segments[1].first_row == 2 && segments[1].rows == 3 && segments[1].first_position == 0 &&
+        segments[1].first_slot == 64);
 }
 
 void too_many_tokens_are_refused_and_change_nothing() {
@@ -260,6 +338,8 @@ int main() {
   RUN(decoding_is_the_same_as_one_call);
   RUN(samples_of_each_call_are_the_rows_of_the_cache);
   RUN(cones_of_samples_give_the_rows_of_full_passes);
+  RUN(packed_sequences_give_the_rows_they_give_alone);
+  RUN(streamed_layers_give_the_bits_of_resident_ones);
   RUN(a_cone_counts_the_rows_that_deeper_samples_need);
   RUN(too_many_tokens_are_refused_and_change_nothing);
   RUN(a_cancelled_pass_can_be_repeated);

@@ -93,14 +93,13 @@ struct RandomModel {
   }
 
   std::shared_ptr<const Model> load(size_t num_threads, const std::string& simd) const {
-    auto model = std::make_shared<Model>();
-    model->config = config;
-    model->backend = cpu::make_backend(num_threads, simd);
+    return load_on(cpu::make_backend(num_threads, simd));
+  }
+
+  std::shared_ptr<const Model> load_on(std::unique_ptr<Backend> backend, size_t budget_bytes = kNoBudget) const {
     const std::atomic<bool> never{false};
     std::atomic<size_t> loaded{0};
-    model->weights = load_weights(*model->backend, config, source(), never, loaded);
-    model->rope_frequencies = rope_frequencies(config);
-    return model;
+    return load_model(std::move(backend), config, source(), never, loaded, budget_bytes);
   }
 
   std::vector<uint32_t> tokens(size_t count) const {

@@ -9,6 +9,7 @@
 
 #include "../core/dtype.h"
 #include "../core/elementary.h"
+#include "../core/rope.h"
 
 namespace poc::reference {
 
@@ -58,6 +59,14 @@ inline void rmsnorm_row(float* x, size_t size, const float* weight, float eps) {
 inline Array rmsnorm(Array x, const float* weight, float eps) {
   for (size_t i = 0; i < x.rows; ++i) rmsnorm_row(x.row(i), x.cols, weight, eps);
   return x;
+}
+
+// Cosines, then sines of all positions: 2 x (num_positions, half).
+inline std::vector<float> rope_table(const std::vector<float>& frequencies, const uint32_t* positions, size_t count) {
+  std::vector<float> table(2 * count * frequencies.size());
+  poc::rope_table(frequencies.data(), frequencies.size(), positions, count, table.data(),
+                  table.data() + table.size() / 2);
+  return table;
 }
 
 // Bias, norm of each head, rotation by the row's angles. cosines, sines: (head_dim / 2).

