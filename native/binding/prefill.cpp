@@ -38,6 +38,14 @@ struct PrefillWrap::Run {
                                           chunk_size, *cancel);
   }
 
+  // Gives memory back on the thread that worked: it may have to wait for the device.
+  void release() {
+    queued.clear();
+    pass.reset();
+    cache.reset();
+    ops.reset();
+  }
+
   // A device that works on its own gets the next layer before this one's samples are waited for, so that
   // comparing them costs it no time.
   void step(uint8_t* k, uint8_t* v) {
@@ -91,19 +99,22 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
       const bool done = next_layer_ > run->samples.layers.back();
       const size_t bytes = done ? 0 : run->num_sampled(next_layer_) * run->row_bytes();
       uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
+      const bool last = next_layer_ == run->samples.layers.back();
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
       return executor(info.Env())
           .run(
               info.Env(), cancel_, {info.This(), info[0], info[1]},
-              [run, k, v, done] {
+              [run, k, v, done, last] {
                 struct Release {  // whatever happens, the next call may come
                   Run& run;
                   ~Release() { run.busy = false; }
                 } release{*run};
                 try {
                   if (!done) run->step(k, v);
+                  if (last) run->release();
                 } catch (...) {
                   *run->cancel = true;  // a pass that failed half-way must not go on
+                  run->release();
                   throw;
                 }
               },

@@ -1,6 +1,7 @@
 #include "weights.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "error.h"
 
@@ -13,6 +14,15 @@ struct Loader {
   const TensorSource& source;
   const std::atomic<bool>& cancelled;
   std::atomic<size_t>& loaded;
+
+  // Weights made so far are freed after this, so nothing may be writing to them any more.
+  ~Loader() {
+    if (std::uncaught_exceptions() == 0) return;
+    try {
+      backend.finish_weights();
+    } catch (...) {  // the first error is the one to tell
+    }
+  }
 
   TensorView take(const std::string& name, size_t rows, size_t cols) {
     if (cancelled) throw Cancelled();
@@ -51,9 +61,9 @@ size_t packed_bytes(const Backend& backend, const LayerWeights& w) {
 
 LayerWeights load_layer(Backend& backend, const Config& c, const TensorSource& source, size_t layer,
                         const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded) {
+  LayerWeights w;
   Loader load{backend, source, cancelled, loaded};
   const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-  LayerWeights w;
   const std::string attn = prefix + "self_attn.", mlp = prefix + "mlp.";
   w.input_norm = load.vector(prefix + "input_layernorm.weight", c.hidden_size);
   w.q = load.matrix(attn + "q_proj.weight", c.q_size(), c.hidden_size);
@@ -79,8 +89,8 @@ LayerWeights load_layer(Backend& backend, const Config& c, const TensorSource& s
 
 Weights load_weights(Backend& backend, const Config& config, const TensorSource& source,
                      const std::atomic<bool>& cancelled, std::atomic<size_t>& loaded, size_t budget_bytes) {
-  Loader load{backend, source, cancelled, loaded};
   Weights w;
+  Loader load{backend, source, cancelled, loaded};
   w.embedding = load.matrix("model.embed_tokens.weight", config.vocab_size, config.hidden_size);
   w.final_norm = load.vector("model.norm.weight", config.hidden_size);
   w.head = config.tied_head ? w.embedding : load.matrix("lm_head.weight", config.vocab_size, config.hidden_size);

@@ -101,11 +101,12 @@ static __device__ __forceinline__ void load_k(float* piece, const Args& args, si
 template <class T, int DIM>
 static __device__ __forceinline__ void load_v(float* piece, const Args& args, uint32_t head, uint32_t slot,
                                               int num_keys) {
-  const KvLayout& layout = args.cache.v_layout;
+  const KvLayout& layout = args.cache.v_layout;  // one page: slots follow one another
+  const T* first = static_cast<const T*>(args.cache.v) + head * layout.head_stride + slot * layout.slot_stride;
 #pragma unroll 2  // more would take registers that `out` needs
   for (int at = threadIdx.x * 8; at < num_keys * DIM; at += kThreads * 8) {
     if (at % DIM >= static_cast<int>(args.cache.head_dim)) continue;
-    const T* from = static_cast<const T*>(args.cache.v) + kv_index(layout, slot + at / DIM, head, at % DIM);
+    const T* from = first + at / DIM * layout.slot_stride + at % DIM;
     const Eight<T> values = *reinterpret_cast<const Eight<T>*>(from);
 #pragma unroll
     for (int i = 0; i < 8; ++i) piece[at + i] = widen(values.value[i]);

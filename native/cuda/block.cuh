@@ -14,7 +14,7 @@ struct Bf16 {
   uint16_t bits;
 };
 static __device__ __forceinline__ float widen(float x) { return x; }
-static __device__ __forceinline__ float widen(F16 x) { return widen_f16(x.bits); }
+static __device__ __forceinline__ float widen(F16 x) { return ptx::widen_f16(x.bits); }
 static __device__ __forceinline__ float widen(Bf16 x) { return widen_bf16(x.bits); }
 
 // Eight values that are moved together, 16 bytes at a time.

@@ -1,5 +1,6 @@
 // Host forms of the PTX wrappers: what the instructions mean, on the emulated shared memory.
 #pragma once
+#include "../core/dtype.h"
 #include "async_copy.h"
 #include "cuda_names.h"
 
@@ -16,6 +17,8 @@ template <int N>
 inline void cp_async_wait() {
   emulator::wait_async_copies(N);
 }
+
+inline float widen_f16(uint16_t bits) { return poc::widen_f16(bits); }
 
 // Arrays of dynamic shared memory, one after the other; every thread takes the same ones.
 struct SmemCarver {

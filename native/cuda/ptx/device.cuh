@@ -36,6 +36,13 @@ static __device__ __forceinline__ void store_relaxed(uint32_t* p, uint32_t value
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(value) : "memory");
 }
 
+// binary16 to binary32, exact.
+static __device__ __forceinline__ float widen_f16(uint16_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
 // Arrays of dynamic shared memory, one after the other; every thread takes the same ones.
 struct SmemCarver {
   uint32_t offset = 0;
