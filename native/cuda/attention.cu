@@ -103,7 +103,7 @@ static __device__ __forceinline__ void load_v(float* piece, const Args& args, ui
                                               int num_keys) {
   const KvLayout& layout = args.cache.v_layout;  // one page: slots follow one another
   const T* first = static_cast<const T*>(args.cache.v) + head * layout.head_stride + slot * layout.slot_stride;
-#pragma unroll 2  // more would take registers that `out` needs
+#pragma unroll(DIM <= 128 ? 2 : 1)  // more would take registers that `out` needs
   for (int at = threadIdx.x * 8; at < num_keys * DIM; at += kThreads * 8) {
     if (at % DIM >= static_cast<int>(args.cache.head_dim)) continue;
     const T* from = first + at / DIM * layout.slot_stride + at % DIM;
