@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads) extract_kernel(const __grid_constant
   KvLayout inside = args.layout;  // of the position's own page
   inside.block_table = nullptr;
   for (uint32_t word = thread & (step - 1); word < row_words; word += step * kUnroll) {
-    Word moved[kUnroll];
+    Word moved[kUnroll] = {};
 #pragma unroll
     for (int i = 0; i < kUnroll; ++i) {
       const uint32_t at = word + i * step;
