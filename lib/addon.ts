@@ -6,6 +6,17 @@ import type { ModelConfig } from './config'
 import { type ErrorCode, PocError } from './errors'
 import type { KvDtype } from './kv'
 
+/** What a model is loaded for. */
+export interface NativeModelOptions {
+  backend: 'cpu' | 'cuda'
+  threads: number
+  simd: string
+  /** Index of the GPU. */
+  device: number
+  /** 0: no budget. */
+  weightBudgetBytes: number
+}
+
 /** A weight in a file: row-major, `rows` x `cols` (a vector has one row). */
 export interface NativeTensor {
   name: string
@@ -19,7 +30,7 @@ export interface NativeTensor {
 }
 
 export interface NativeModel {
-  /** Maps the files, checks and packs the weights, and drops the mappings. */
+  /** Maps the files, checks and packs the weights, and drops the mappings; under a budget it reads them instead. */
   load(): Promise<void>
   /** Share of the stored bytes that are packed, 0 to 1. */
   progress(): number
@@ -79,8 +90,20 @@ export interface NativeLayout {
   splitStride: number
 }
 
+/** The CUDA module, as the addon found it. */
+export interface NativeCuda {
+  available: boolean
+  /** Why not; or the versions of driver and runtime. */
+  reason: string
+  path: string
+  devices: CudaDevice[]
+}
+
 export interface NativeAddon {
-  info(): { version: string; napi: number; simd: string[]; features: string[] }
+  info(): { version: string; napi: number; simd: string[]; features: string[]; cuda: NativeCuda }
+  /** As `info().cuda`, off this thread: the first call may have to wake a driver. */
+  openCuda(): Promise<NativeCuda>
+  useCudaModule(path: string): void
   extractRows(
     data: ArrayBufferView,
     layout: NativeLayout,
@@ -89,11 +112,20 @@ export interface NativeAddon {
     positions: Uint32Array,
     out: Uint8Array,
   ): void
+  extractRowsFromDevice(
+    device: number,
+    pointer: bigint,
+    layout: NativeLayout,
+    blockTable: Uint32Array | null,
+    shape: { dtype: KvDtype; numKvHeads: number; headDim: number },
+    positions: Uint32Array,
+    out: Uint8Array,
+  ): { done: Promise<void>; cancel(): void }
   Model: new (
     config: ModelConfig,
     files: { path: string; bytes: number }[],
     tensors: NativeTensor[],
-    options: { threads: number; simd: string },
+    options: NativeModelOptions,
   ) => NativeModel
   Prefill: new (
     model: NativeModel,
@@ -126,6 +158,35 @@ export function addon(): NativeAddon {
   }
 }
 
+/**
+ * Makes this thread use the CUDA module at `path` from now on, for tests; '' is the one beside the addon.
+ * @internal
+ */
+export function useCudaModule(path: string): void {
+  addon().useCudaModule(path)
+}
+
+/** A GPU. */
+export interface CudaDevice {
+  name: string
+  /** Such as `9.0`; the library needs 8.0 or later. */
+  computeCapability: string
+  multiprocessors: number
+  memoryBytes: number
+}
+
+/** Whether a model can be loaded for a backend here. */
+export interface BackendInfo {
+  name: 'cpu' | 'cuda'
+  available: boolean
+  /** Why it is absent, or what stands behind it. */
+  reason: string
+  /** Where its module is looked for; `cuda` only. */
+  path?: string
+  /** In the order of `LoadOptions.device`; `cuda` only. */
+  devices?: CudaDevice[]
+}
+
 /** What this installation can do. */
 export interface Info {
   version: string
@@ -140,19 +201,19 @@ export interface Info {
     /** Threads that a model uses unless told otherwise. */
     threads: number
   }
-  backends: { name: 'cpu' | 'cuda'; available: boolean; reason: string }[]
+  backends: BackendInfo[]
 }
 
 /** Version, CPU features and backends, with the reason why one is absent. */
 export function info(): Info {
-  const { version, napi, simd, features } = addon().info()
+  const { version, napi, simd, features, cuda } = addon().info()
   return {
     version,
     napi,
     cpu: { features, simd, best: simd[0], threads: availableParallelism() },
     backends: [
       { name: 'cpu', available: true, reason: `${simd[0]} kernels` },
-      { name: 'cuda', available: false, reason: 'this version of the library has no CUDA backend' },
+      { name: 'cuda', ...cuda },
     ],
   }
 }

@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'DISPUTE_INVALID' // an event that the dispute's state does not allow, or a malformed history
   | 'ADDON_UNAVAILABLE' // the native addon is missing or does not load
   | 'BACKEND_UNAVAILABLE' // a backend that this machine or build does not have
+  | 'BACKEND_FAILED' // a device that failed while it worked
   | 'OUT_OF_MEMORY' // an allocation failed
   | 'CLOSED' // the object was closed
   | 'ABORTED' // stopped by the caller

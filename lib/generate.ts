@@ -1,5 +1,6 @@
 // Generation that proves while it runs, so that the proof costs no second pass.
 import { checkRun } from './arguments'
+import { DEFAULT_CHUNK_SIZE } from './backend'
 import { createCapture } from './capture'
 import { PocError, wrongValue } from './errors'
 import type { Model } from './model'
@@ -32,12 +33,13 @@ export interface Generation {
  * position, among what topK and topP leave.
  * @param prompt - Token ids, at least one.
  * @throws {PocError} EMPTY_PROMPT, TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, MODEL_NON_FINITE,
- *   OUT_OF_MEMORY, CLOSED; aborted, it rejects with the signal's reason.
+ *   OUT_OF_MEMORY, BACKEND_FAILED, CLOSED; aborted, it rejects with the signal's reason.
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
 export async function generate(model: Model, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
   checkRun(model, options)
-  const { maxNewTokens, ignoreEos = false, chunkSize = 512, signal, onToken } = options
+  const { maxNewTokens, ignoreEos = false, signal, onToken } = options
+  const { chunkSize = DEFAULT_CHUNK_SIZE[model.backend] } = options
   const ids = tokenIds(prompt, 'prompt')
   checkLength(model, ids, maxNewTokens)
   const header = proofHeader(model, ids.length, options)

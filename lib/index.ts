@@ -11,7 +11,7 @@ export { prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptio
 export { type LoadOptions, Model } from './model'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
-export { type Info, info } from './addon'
+export { type BackendInfo, type CudaDevice, type Info, info } from './addon'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {
@@ -27,7 +27,7 @@ export type { Samplers } from './custom-sampler'
 export { createPlan, type Plan } from './plan'
 export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'
-export { extractRows } from './extract'
+export { type DeviceExtractOptions, extractRows, extractRowsFromDevice } from './extract'
 export {
   contiguousLayout,
   type KvCacheLayout,

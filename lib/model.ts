@@ -1,20 +1,14 @@
 // A model that is loaded once and used by any number of verifications and generations at a time.
-import { availableParallelism } from 'node:os'
-import { checkOptions } from './options'
-import { addon, fromNative, type NativeModel, type NativeTensor } from './addon'
+import { addon, fromNative, type NativeModel, type NativeModelOptions, type NativeTensor } from './addon'
+import { type BackendOptions, backendOptions, resolveBackend } from './backend'
 import type { Numerics } from './binding'
 import type { ModelConfig } from './config'
 import { modelDigest } from './digest'
 import { PocError, wrongValue } from './errors'
+import { checkOptions } from './options'
 import { type Checkpoint, readCheckpoint } from './safetensors'
 
-export interface LoadOptions {
-  /** `auto` takes the best one that works here. */
-  backend?: 'auto' | 'cpu' | 'cuda'
-  /** Threads for the CPU backend, 1 to 1024; no effect on any result. Default: one per available core. */
-  threads?: number
-  /** Instruction set, for tests: `auto`, `avx512`, `avx2` or `plain`; no effect on any result. */
-  simd?: string
+export interface LoadOptions extends BackendOptions {
   signal?: AbortSignal
   /** Called with the share that is done, 0 to 1. */
   onProgress?: (fraction: number) => void
@@ -31,17 +25,19 @@ export class Model {
   readonly config: ModelConfig
   /** SHA-256, 64 hex digits; see docs/FORMATS.md. */
   readonly digest: string
-  readonly backend: 'cpu' | 'cuda' = 'cpu'
+  /** Where it runs; no effect on any result. */
+  readonly backend: 'cpu' | 'cuda'
   readonly numerics: Numerics = 'ieee32'
   /** @internal */
   readonly native: NativeModel
   private readonly running = new Set<Promise<unknown>>()
   private isClosed = false
 
-  private constructor(path: string, config: ModelConfig, digest: string, native: NativeModel) {
+  private constructor(path: string, config: ModelConfig, digest: string, backend: 'cpu' | 'cuda', native: NativeModel) {
     this.path = path
     this.config = config
     this.digest = digest
+    this.backend = backend
     this.native = native
   }
 
@@ -49,16 +45,19 @@ export class Model {
    * Opens a Hugging Face folder: `config.json` and `model.safetensors`, or shards with their index.
    *
    * @throws {PocError} FILE_NOT_FOUND, MODEL_UNSUPPORTED, MODEL_MALFORMED, MODEL_NON_FINITE, OUT_OF_MEMORY,
-   *   BACKEND_UNAVAILABLE, INVALID_ARGUMENT, ADDON_UNAVAILABLE; an aborted load rejects with the signal's reason.
+   *   BACKEND_UNAVAILABLE, BACKEND_FAILED, INVALID_ARGUMENT (a budget that is too small, too), ADDON_UNAVAILABLE; an
+   *   aborted load rejects with the signal's reason.
    */
   static async load(path: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options)
-    const { backend = 'auto', threads = availableParallelism(), simd = 'auto', signal, onProgress } = options
-    checkLoadArguments(path, backend, threads, simd)
+    if (typeof path !== 'string' || path === '') throw wrongValue('INVALID_ARGUMENT', 'path', 'a folder', path)
+    const { signal, onProgress } = options
+    const asked = backendOptions(options)
     signal?.throwIfAborted()
     const checkpoint = await readCheckpoint(path)
+    const chosen = await resolveBackend(asked, checkpoint.config)
     signal?.throwIfAborted()
-    const native = openNative(checkpoint, threads, simd)
+    const native = openNative(checkpoint, chosen)
     const stop = new AbortController()
     const abort = () => stop.abort(signal?.reason)
     signal?.addEventListener('abort', abort, { once: true })
@@ -74,7 +73,7 @@ export class Model {
     try {
       const [digest] = await Promise.all([digesting, loading])
       onProgress?.(1)
-      return new Model(path, checkpoint.config, digest, native)
+      return new Model(path, checkpoint.config, digest, chosen.backend, native)
     } catch (error) {
       stop.abort(error)
       await Promise.allSettled([digesting, loading])
@@ -127,30 +126,15 @@ function closedError(): PocError {
   return new PocError('CLOSED', 'The model was closed', { where: 'model' })
 }
 
-function openNative(checkpoint: Checkpoint, threads: number, simd: string): NativeModel {
+function openNative(checkpoint: Checkpoint, options: NativeModelOptions): NativeModel {
   const files = checkpoint.files.map((path, i) => ({ path, bytes: checkpoint.fileSizes[i] }))
   const tensors = checkpoint.tensors.map(({ name, dtype, shape, file, offset }): NativeTensor => {
     const [rows, cols] = shape.length === 2 ? shape : [1, shape[0]]
     return { name, dtype, rows, cols, file, offset }
   })
   try {
-    return new (addon().Model)(checkpoint.config, files, tensors, { threads, simd })
+    return new (addon().Model)(checkpoint.config, files, tensors, options)
   } catch (error) {
     throw fromNative(error)
   }
-}
-
-function checkLoadArguments(path: unknown, backend: unknown, threads: unknown, simd: unknown): void {
-  if (typeof path !== 'string' || path === '') throw wrongValue('INVALID_ARGUMENT', 'path', 'a folder', path)
-  if (backend !== 'auto' && backend !== 'cpu' && backend !== 'cuda') {
-    throw wrongValue('INVALID_ARGUMENT', 'backend', "'auto', 'cpu' or 'cuda'", backend)
-  }
-  if (backend === 'cuda') {
-    const message = 'The CUDA backend is not available: this version of the library has none'
-    throw new PocError('BACKEND_UNAVAILABLE', message, { where: 'backend' })
-  }
-  if (!Number.isInteger(threads) || (threads as number) < 1 || (threads as number) > 1024) {
-    throw wrongValue('INVALID_ARGUMENT', 'threads', 'an integer from 1 to 1024', threads)
-  }
-  if (typeof simd !== 'string') throw wrongValue('INVALID_ARGUMENT', 'simd', 'a string', simd)
 }

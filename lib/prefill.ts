@@ -1,6 +1,7 @@
 // One forward pass over prompt and output, layer by layer, as an async iterator that a `break` stops.
 import { addon, flattened, fromNative } from './addon'
 import { checkRun } from './arguments'
+import { DEFAULT_CHUNK_SIZE } from './backend'
 import { PocError, wrongValue } from './errors'
 import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
 import type { Model } from './model'
@@ -9,7 +10,7 @@ import type { Plan } from './plan'
 export interface PrefillOptions {
   /** How K and V are rounded into the cache; the proof's. Default `f32`. */
   kvDtype?: KvDtype
-  /** Positions computed at a time; bounds scratch memory, changes no result. Default 512. */
+  /** Positions computed at a time; bounds scratch memory, changes no result. Default 512 on the CPU, 4096 on a GPU. */
   chunkSize?: number
   signal?: AbortSignal
   /** Called after each layer with the share of the plan's layers that is done, 0 to 1. */
@@ -24,8 +25,8 @@ export interface PrefillOptions {
  * out, and the deepest layer stops after K and V. While the caller looks at layer l, layer l + 1 is computed;
  * leaving the loop stops that work and waits until it has stopped.
  * @param tokens - Token ids; those at the plan's positions are used.
- * @throws {PocError} TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, OUT_OF_MEMORY, CLOSED; an aborted
- *   pass throws the signal's reason.
+ * @throws {PocError} TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED; an
+ *   aborted pass throws the signal's reason.
  * @see Proof of Cache, section 3.1, on early termination.
  */
 export async function* prefill(
@@ -35,7 +36,7 @@ export async function* prefill(
   options: PrefillOptions = {},
 ): AsyncGenerator<LayerSamples, void, void> {
   checkRun(model, options)
-  const { kvDtype = 'f32', chunkSize = 512, signal, onProgress } = options
+  const { kvDtype = 'f32', chunkSize = DEFAULT_CHUNK_SIZE[model.backend], signal, onProgress } = options
   signal?.throwIfAborted()
   const run = openRun(model, tokens, plan, kvDtype, chunkSize)
   const abort = () => run.cancel()

@@ -65,8 +65,8 @@ export function proofHeader(model: Model, promptLength: number, options: ProofOp
  * Proves a token sequence that already exists, by one prefill.
  *
  * @param tokens - Prompt then output, 2 to 2^20 ids of the vocabulary.
- * @throws {PocError} EMPTY_PROMPT, TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, MODEL_NON_FINITE, CLOSED;
- *   aborted, it rejects with the signal's reason.
+ * @throws {PocError} EMPTY_PROMPT, TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, INVALID_ARGUMENT, MODEL_NON_FINITE,
+ *   BACKEND_FAILED, CLOSED; aborted, it rejects with the signal's reason.
  * @see Proof of Cache, section 3.2.
  */
 export async function prove(model: Model, tokens: ArrayLike<number>, options: ProveOptions): Promise<Proof> {

@@ -31,7 +31,7 @@ export interface VerifyOptions extends Samplers {
  * without any model work. Then one prefill over prompt and output, compared bit for bit, layer by layer.
  * @returns The same verdict for the same inputs, on every machine.
  * @throws {PocError} PROOF_MALFORMED, INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE,
- *   CONTEXT_OVERFLOW, OUT_OF_MEMORY, CLOSED
+ *   CONTEXT_OVERFLOW, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
 export async function verify(model: Model, given: Proof, options: VerifyOptions = {}): Promise<Verdict> {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks and measures the CUDA backend on the GPU at hand: builds, holds the hardware to the emulated device and whole
-# passes to the CPU, measures, and writes benchmarks/results/<gpu>-<commit>.json (a copy to $OUT where that is set).
+# passes to the CPU, measures, and writes benchmarks/results/<gpu>-<commit>.json.
 #   bash benchmarks/gpu/run.sh [MODEL_FOLDER ...]
 # Needs CMake, a C++ compiler, nvcc and a GPU. Ends with 2 where there is no GPU, with 1 where something is wrong.
 set -u
@@ -123,7 +123,6 @@ result=$root/benchmarks/results/$slug-$commit.json
   sed -e 's/^/    /' -e '$!s/$/,/' "$build/rows"
   printf '  ]\n}\n'
 } > "$result"
-[[ -n ${OUT:-} ]] && cp "$result" "$OUT/"
 
 # Shares beside the floor and the goal; a share below its floor is told, and is not an error.
 echo

@@ -23,10 +23,28 @@ export function addJsonFlag(command: Command): Command {
   return command.option('--json', 'print one line of JSON, errors included')
 }
 
-/** `--model` and `--threads`. */
+/** The flags of {@link addModelFlags}. */
+export interface ModelFlags {
+  model: string
+  backend?: 'auto' | 'cpu' | 'cuda'
+  weightBudget?: number
+  threads?: number
+}
+
+/** `--model`, and how it is run; only the first changes a result. */
 export function addModelFlags(command: Command): Command {
   return command
     .requiredOption('--model <dir>', 'Hugging Face folder: config.json and safetensors')
+    .addOption(
+      new Option('--backend <name>', 'where it runs; changes no result')
+        .choices(['auto', 'cpu', 'cuda'])
+        .default('auto'),
+    )
+    .option(
+      '--weight-budget <bytes>',
+      'most memory for weights; over it, each pass reads the layers again; changes no result',
+      integer(1, Number.MAX_SAFE_INTEGER),
+    )
     .option('--threads <n>', 'threads of the CPU backend (default: one per core); changes no result', integer(1, 1024))
 }
 

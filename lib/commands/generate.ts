@@ -6,7 +6,7 @@ import { type Generation, generate } from '../generate'
 import { MAX_TOKENS } from '../limits'
 import type { Model } from '../model'
 import { loadTokenizer, type Tokenizer } from '../tokenizer'
-import { addJsonFlag, addModelFlags, addProofFlags, integer, type ProofFlags } from './flags'
+import { addJsonFlag, addModelFlags, addProofFlags, integer, type ModelFlags, type ProofFlags } from './flags'
 import { readIds } from './input'
 import { checkWritable } from './output'
 import { print, type Session, withProgress } from './session'
@@ -14,9 +14,7 @@ import { listing } from './table'
 import { withModel } from './with-model'
 import { describeWritten, writeProof, type WrittenProof } from './write-proof'
 
-interface Flags extends ProofFlags {
-  model: string
-  threads?: number
+interface Flags extends ProofFlags, ModelFlags {
   prompt?: string
   promptIds?: string
   maxNewTokens: number

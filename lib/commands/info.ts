@@ -1,7 +1,7 @@
 // poc info: what this installation can do, and why not more.
 
 import type { Command } from 'commander'
-import { type Info, info } from '../addon'
+import { type CudaDevice, type Info, info } from '../addon'
 import { PocError } from '../errors'
 import { EXIT_OF_ERROR } from './exit'
 import { addJsonFlag } from './flags'
@@ -40,10 +40,18 @@ function describe(
       ['threads', String(cpu.threads)],
     )
   }
-  for (const { name, available, reason } of backends) {
+  for (const { name, available, reason, devices = [] } of backends) {
     entries.push([`backend ${name}`, `${available ? 'available' : 'absent'}: ${reason}`])
+    devices.forEach((device, i) => {
+      entries.push([`device ${i}`, describeDevice(device)])
+    })
   }
   return listing(entries)
+}
+
+function describeDevice({ name, computeCapability, multiprocessors, memoryBytes }: CudaDevice): string {
+  const memory = `${(memoryBytes / 2 ** 30).toFixed(1)} GiB`
+  return `${name}, compute capability ${computeCapability}, ${multiprocessors} multiprocessors, ${memory}`
 }
 
 function reasonOf(error: PocError): string {

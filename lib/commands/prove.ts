@@ -3,7 +3,7 @@
 import type { Command } from 'commander'
 import { MAX_TOKENS } from '../limits'
 import { prove } from '../prove'
-import { addJsonFlag, addModelFlags, addProofFlags, integer, type ProofFlags } from './flags'
+import { addJsonFlag, addModelFlags, addProofFlags, integer, type ModelFlags, type ProofFlags } from './flags'
 import { readIds } from './input'
 import { checkWritable } from './output'
 import { print, type Session, withProgress } from './session'
@@ -11,9 +11,7 @@ import { listing } from './table'
 import { withModel } from './with-model'
 import { describeWritten, writeProof } from './write-proof'
 
-interface Flags extends ProofFlags {
-  model: string
-  threads?: number
+interface Flags extends ProofFlags, ModelFlags {
   tokens: string
   promptLength: number
   out: string

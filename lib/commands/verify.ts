@@ -6,15 +6,13 @@ import type { Proof } from '../proof'
 import type { Verdict } from '../verdict'
 import { verify } from '../verify'
 import { EXIT_INCONCLUSIVE, EXIT_OF_STATUS } from './exit'
-import { addJsonFlag, addModelFlags, hex } from './flags'
+import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
 import { readEvaluableProof } from './input'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
 import { withModel } from './with-model'
 
-interface Flags {
-  model: string
-  threads?: number
+interface Flags extends ModelFlags {
   nonce?: string
 }
 

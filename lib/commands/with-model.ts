@@ -1,18 +1,15 @@
 // A model for the length of one command.
 
 import { Model } from '../model'
+import type { ModelFlags } from './flags'
 import { type Session, withProgress } from './session'
 
 /** Loads a model, runs something with it, and closes it whatever happens. */
-export async function withModel<T>(
-  session: Session,
-  flags: { model: string; threads?: number },
-  run: (model: Model) => Promise<T>,
-): Promise<T> {
+export async function withModel<T>(session: Session, flags: ModelFlags, run: (model: Model) => Promise<T>): Promise<T> {
   const { signal } = session
-  const { threads } = flags
+  const { backend, threads, weightBudget: weightBudgetBytes } = flags
   const model = await withProgress(session, 'loading', (onProgress) =>
-    Model.load(flags.model, { threads, signal, onProgress }),
+    Model.load(flags.model, { backend, threads, weightBudgetBytes, signal, onProgress }),
   )
   try {
     return await run(model)

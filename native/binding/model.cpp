@@ -1,9 +1,10 @@
 #include "model.h"
 
-#include <map>
-
+#include "../core/file_reader.h"
 #include "../core/mapped_file.h"
 #include "../cpu/cpu_backend.h"
+#include "../cuda/module_backend.h"
+#include "../cuda/open.h"
 #include "addon.h"
 #include "args.h"
 
@@ -11,30 +12,95 @@ namespace poc::binding {
 namespace {
 
 constexpr napi_type_tag kTag = {0x706f632d6d6f6465ull, 0x6c2d76312d746167ull};
+constexpr size_t kCudaMostHeadDim = 256;
+
+// A thread's memory for the tensor that it read last, as large as the largest one so far.
+struct Scratch {
+  std::unique_ptr<char[]> data;
+  size_t bytes = 0;
+
+  char* of(size_t wanted) {
+    if (wanted > bytes) {
+      data.reset();  // before the new one is taken
+      bytes = 0;
+      data.reset(new char[wanted]);
+      bytes = wanted;
+    }
+    return data.get();
+  }
+};
+thread_local Scratch scratch;
+
+const StoredTensor& stored(const Tensors& tensors, const std::string& name) {
+  const auto it = tensors.find(name);
+  if (it == tensors.end()) throw wrong_value("MODEL_MALFORMED", name, "present", "nothing");
+  return it->second;
+}
+
+// Reads a tensor anew whenever it is asked for; passes do so from threads of their own.
+TensorSource reading_source(const std::vector<StoredFile>& files, const std::shared_ptr<const Tensors>& tensors) {
+  const auto readers = std::make_shared<std::vector<FileReader>>();
+  for (const auto& [path, bytes] : files) readers->emplace_back(path, bytes);
+  return [readers, tensors](const std::string& name) {
+    const StoredTensor& t = stored(*tensors, name);
+    const size_t bytes = t.rows * t.cols * dtype_bytes(t.dtype);
+    char* data = scratch.of(bytes);
+    (*readers)[t.file].read(t.offset, bytes, data);
+    return TensorView{data, t.dtype, t.rows, t.cols, tensors->find(name)->first.c_str()};
+  };
+}
+
+// Whether it is CUDA.
+bool read_backend(const Napi::Value& value) {
+  const std::string name = read_string(value, "backend");
+  if (name != "cpu" && name != "cuda") throw bad_argument("backend", "cpu or cuda");
+  return name == "cuda";
+}
+
+std::unique_ptr<Backend> cuda_backend(const std::string& path, size_t device, const Config& config) {
+  const cuda::Module& module = cuda::open_module(path);
+  if (!module.api) throw Error("BACKEND_UNAVAILABLE", "The CUDA backend is not available: " + module.reason, "backend");
+  if (device >= module.devices.size())
+    throw wrong_value("INVALID_ARGUMENT", "device", "below " + std::to_string(module.devices.size()),
+                      std::to_string(device));
+  if (config.head_dim > kCudaMostHeadDim)
+    throw wrong_value("MODEL_UNSUPPORTED", "head_dim",
+                      "at most " + std::to_string(kCudaMostHeadDim) + " on the CUDA backend",
+                      std::to_string(config.head_dim));
+  return cuda::make_backend(*module.api, static_cast<int>(device));
+}
 
 }  // namespace
 
 // The arguments of a load, and its result.
 struct ModelWrap::Source {
   Config config;
-  size_t num_threads = 1;
-  std::string simd;
-  std::vector<std::pair<std::string, size_t>> files;  // path, bytes
-  std::map<std::string, StoredTensor> tensors;
+  size_t num_threads = 1, device = 0;
+  size_t budget_bytes = kNoBudget;
+  std::string simd, cuda_path;
+  bool on_cuda = false;
+  std::vector<StoredFile> files;
+  std::shared_ptr<Tensors> tensors = std::make_shared<Tensors>();
   size_t total_bytes = 0;
   std::atomic<size_t> loaded{0};
   std::shared_ptr<const Model> model;
 
   void load(const std::atomic<bool>& cancelled) {
+    auto backend = on_cuda ? cuda_backend(cuda_path, device, config) : cpu::make_backend(num_threads, simd);
+    if (budget_bytes != kNoBudget) {
+      struct Release {  // what this thread read into
+        ~Release() { scratch = {}; }
+      } release;
+      model = load_model(std::move(backend), config, reading_source(files, tensors), cancelled, loaded, budget_bytes);
+      return;
+    }
     std::vector<MappedFile> mapped;
     for (const auto& [path, bytes] : files) mapped.emplace_back(path, bytes);
     const TensorSource find = [&](const std::string& name) {
-      const auto it = tensors.find(name);
-      if (it == tensors.end()) throw wrong_value("MODEL_MALFORMED", name, "present", "nothing");
-      const StoredTensor& t = it->second;
-      return TensorView{mapped[t.file].data() + t.offset, t.dtype, t.rows, t.cols, it->first.c_str()};
+      const StoredTensor& t = stored(*tensors, name);
+      return TensorView{mapped[t.file].data() + t.offset, t.dtype, t.rows, t.cols, name.c_str()};
     };
-    model = load_model(cpu::make_backend(num_threads, simd), config, find, cancelled, loaded);
+    model = load_model(std::move(backend), config, find, cancelled, loaded);
   }
 };
 
@@ -53,22 +119,26 @@ ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWra
     const auto options = info[3].As<Napi::Object>();
     source_->num_threads = std::max<size_t>(1, std::min<size_t>(1024, read_size(options, "threads")));
     source_->simd = read_string(options.Get("simd"), "simd");
+    source_->on_cuda = read_backend(options.Get("backend"));
+    source_->device = read_size(options, "device");
+    if (const size_t budget = read_size(options, "weightBudgetBytes")) source_->budget_bytes = budget;
+    source_->cuda_path = cuda_module_path(info.Env());
     for (uint32_t i = 0; i < files.Length(); ++i) {
       const auto file = files.Get(i).As<Napi::Object>();
       source_->files.emplace_back(read_string(file.Get("path"), "path"), read_size(file, "bytes"));
     }
     for (uint32_t i = 0; i < tensors.Length(); ++i) {
       const auto t = tensors.Get(i).As<Napi::Object>();
-      const StoredTensor stored{read_dtype(t.Get("dtype")), read_size(t, "rows"), read_size(t, "cols"),
+      const StoredTensor tensor{read_dtype(t.Get("dtype")), read_size(t, "rows"), read_size(t, "cols"),
                                 read_size(t, "file"), read_size(t, "offset")};
       const std::string name = read_string(t.Get("name"), "name");
       constexpr size_t kMost = size_t{1} << 48;
-      const bool sane = stored.file < source_->files.size() && stored.cols > 0 && stored.cols < kMost &&
-                        stored.rows < kMost / stored.cols && stored.offset < kMost;
-      const size_t bytes = sane ? stored.rows * stored.cols * dtype_bytes(stored.dtype) : 0;
-      if (!sane || stored.offset + bytes > source_->files[stored.file].second)
+      const bool sane = tensor.file < source_->files.size() && tensor.cols > 0 && tensor.cols < kMost &&
+                        tensor.rows < kMost / tensor.cols && tensor.offset < kMost;
+      const size_t bytes = sane ? tensor.rows * tensor.cols * dtype_bytes(tensor.dtype) : 0;
+      if (!sane || tensor.offset + bytes > source_->files[tensor.file].second)
         throw wrong_value("MODEL_MALFORMED", name, "inside its file", "an offset or shape beyond it");
-      source_->tensors[name] = stored;
+      (*source_->tensors)[name] = tensor;
       source_->total_bytes += bytes;
     }
   });

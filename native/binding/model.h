@@ -2,8 +2,10 @@
 #pragma once
 #include <napi.h>
 
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../core/model.h"
@@ -15,6 +17,8 @@ struct StoredTensor {
   Dtype dtype;
   size_t rows, cols, file, offset;
 };
+using Tensors = std::map<std::string, StoredTensor>;
+using StoredFile = std::pair<std::string, size_t>;  // path, bytes
 
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  public:

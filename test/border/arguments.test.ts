@@ -1,6 +1,6 @@
 // What a caller may get wrong: always an error with a code, never a crash, never a wrong verdict.
 import path from 'node:path'
-import { addon } from '../../lib/addon'
+import { addon, useCudaModule } from '../../lib/addon'
 import { generate } from '../../lib/generate'
 import { createMatcher } from '../../lib/matcher'
 import { Model } from '../../lib/model'
@@ -56,6 +56,8 @@ test.each([
   [{ simd: 'mmx' }],
   [{ simd: 7 }],
   [{ backend: 'gpu' }],
+  [{ device: 1.5 }],
+  [{ weightBudgetBytes: 0 }],
   [{ signal: {} }],
 ])('load refuses options %j', async (options) => {
   await expect(Model.load(tiny, anything(options))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
@@ -66,7 +68,9 @@ test.each([[undefined], [''], [7], [{}]])('load refuses the path %j', async (dir
 })
 
 test('a backend that is not there is refused by its own code', async () => {
+  useCudaModule(path.join(__dirname, 'nowhere.so'))
   await expect(Model.load(tiny, { backend: 'cuda' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
+  useCudaModule('')
 })
 
 test.each([
