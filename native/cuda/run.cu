@@ -23,12 +23,47 @@ void* DeviceBackend::upload(const void* host, size_t bytes) {
   return data;
 }
 
+StopWords::StopWords(DevicePool& memory)
+    : memory_(memory), words_(static_cast<uint32_t*>(memory.take_for(control_, kCount * sizeof(uint32_t)))) {
+  for (int i = 0; i < kCount; ++i) kept_.emplace_back(words_ + i, nullptr);
+}
+
+StopWords::~StopWords() { memory_.give_back(words_); }
+
+uint32_t* StopWords::take() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (kept_.empty()) throw Error("BACKEND_FAILED", "more than " + std::to_string(kCount) + " runs at once", "cuda");
+  auto [word, free] = std::move(kept_.front());
+  kept_.pop_front();
+  lock.unlock();
+  if (free) free->synchronize();
+  check(cudaMemsetAsync(word, 0, sizeof(uint32_t), control_.get()), "clear a stop word");
+  control_.synchronize();
+  return word;
+}
+
+// Done when this returns, since the word is given back soon after.
+void StopWords::set(uint32_t* word) noexcept {
+  cudaMemsetAsync(word, 1, sizeof(uint32_t), control_.get());
+  cudaStreamSynchronize(control_.get());
+}
+
+void StopWords::give_back(uint32_t* word, const Stream& compute) noexcept {
+  try {
+    auto free = std::make_unique<Event>();
+    free->record(compute);
+    std::lock_guard<std::mutex> lock(mutex_);
+    kept_.emplace_back(word, std::move(free));
+  } catch (...) {  // a failed device: nothing will run on it again
+  }
+}
+
 Run::Run(DeviceBackend& backend, const AbiCancel& cancel)
-    : backend_(backend), cancel_(cancel), stop_word_(static_cast<uint32_t*>(backend.allocate(sizeof(uint32_t)))) {}
+    : backend_(backend), cancel_(cancel), stop_word_(backend.stop_words.take()) {}
 
 Run::~Run() {
   if (cancelled()) stop();
-  backend_.memory.give_back(stop_word_);
+  backend_.stop_words.give_back(stop_word_, backend_.compute);
 }
 
 Queue Run::queue() {
@@ -39,12 +74,10 @@ Queue Run::queue() {
   return {backend_.compute.get(), stop_word_};
 }
 
-// On a stream of its own, past everything that is queued. Waited for, since the word is given back after it.
 void Run::stop() {
   if (stopped_) return;
   stopped_ = true;
-  cudaMemsetAsync(stop_word_, 1, sizeof(uint32_t), backend_.control.get());
-  cudaStreamSynchronize(backend_.control.get());
+  backend_.stop_words.set(stop_word_);
 }
 
 DeviceDownload::DeviceDownload(Run& run, const void* data, size_t bytes)
