@@ -49,6 +49,7 @@ struct PrefillWrap::Run {
   // A device that works on its own gets the next layer before this one's samples are waited for, so that
   // comparing them costs it no time.
   void step(uint8_t* k, uint8_t* v) {
+    if (*cancel) throw Cancelled();
     if (!pass) begin();
     while (queued.size() <= ops->layers_ahead() && pass->next()) queued.push_back(pass->take_samples());
     if (queued.empty()) return;
@@ -111,7 +112,7 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
                 } release{*run};
                 try {
                   if (!done) run->step(k, v);
-                  if (last) run->release();
+                  if (last || *run->cancel) run->release();
                 } catch (...) {
                   *run->cancel = true;  // a pass that failed half-way must not go on
                   run->release();
@@ -126,6 +127,23 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   });
 }
 
-void PrefillWrap::cancel(const Napi::CallbackInfo&) { *cancel_ = true; }
+// A run that is idle is given back at once, on a thread that may wait; a busy one does it itself.
+void PrefillWrap::cancel(const Napi::CallbackInfo& info) {
+  *cancel_ = true;
+  const std::shared_ptr<Run> run = run_;
+  if (run->busy.exchange(true)) return;
+  if (!run->pass) {
+    run->busy = false;
+    return;
+  }
+  executor(info.Env())
+      .run(
+          info.Env(), cancel_, {},
+          [run] {
+            run->release();
+            run->busy = false;
+          },
+          [](Napi::Env env) { return env.Undefined(); });
+}
 
 }  // namespace poc::binding

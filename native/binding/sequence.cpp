@@ -94,6 +94,10 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
                   Run& run;
                   ~Release() { run.busy = false; }
                 } release{*run};
+                if (*run->cancel) {
+                  run->sequence.reset();
+                  throw Cancelled();
+                }
                 if (!run->sequence)
                   run->sequence =
                       std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
@@ -130,6 +134,23 @@ void SequenceWrap::extract(const Napi::CallbackInfo& info) {
   });
 }
 
-void SequenceWrap::cancel(const Napi::CallbackInfo&) { *cancel_ = true; }
+// Nothing can be appended any more, so an idle sequence gives its cache back at once, on a thread that may wait.
+void SequenceWrap::cancel(const Napi::CallbackInfo& info) {
+  *cancel_ = true;
+  const std::shared_ptr<Run> run = run_;
+  if (run->busy.exchange(true)) return;
+  if (!run->sequence) {
+    run->busy = false;
+    return;
+  }
+  executor(info.Env())
+      .run(
+          info.Env(), cancel_, {},
+          [run] {
+            run->sequence.reset();
+            run->busy = false;
+          },
+          [](Napi::Env env) { return env.Undefined(); });
+}
 
 }  // namespace poc::binding

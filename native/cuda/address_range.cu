@@ -13,7 +13,10 @@ size_t allocation_bytes_behind(const void* data) {
   cudaPointerAttributes attributes;
   const cudaError_t error = cudaPointerGetAttributes(&attributes, data);
   cudaGetLastError();
-  if (error != cudaSuccess || attributes.type != cudaMemoryTypeDevice) return 0;
+  int current = 0;
+  cudaGetDevice(&current);
+  const bool here = error == cudaSuccess && attributes.type == cudaMemoryTypeDevice && attributes.device == current;
+  if (!here) return 0;
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found;
   if (cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &function, 12000, cudaEnableDefault, &found) !=

@@ -3,12 +3,13 @@
 namespace poc::cuda {
 namespace {
 
-// Small requests are rounded up to a power of two, so that lists of about one length share blocks.
+// Rounded up to a power of two, or above 1 MiB to an eighth of one, so that runs of about one length share blocks.
 size_t rounded(size_t bytes) {
-  size_t size = 512;
-  if (bytes > (size_t{1} << 20)) return (bytes + 511) / 512 * 512;
-  while (size < bytes) size *= 2;
-  return size;
+  size_t power = 512;
+  while (power < bytes) power *= 2;
+  if (bytes <= (size_t{1} << 20)) return power;
+  const size_t step = power / 16;  // `power` is up to twice the size
+  return (bytes + step - 1) / step * step;
 }
 
 }  // namespace
@@ -21,7 +22,12 @@ void* DevicePool::take_block(size_t bytes, const Stream* stream) {
   if (!kept.empty()) {
     block = std::move(kept.back());
     kept.pop_back();
-    if (stream) block.freed->hold_back(*stream);
+    try {
+      if (stream) block.freed->hold_back(*stream);
+    } catch (...) {
+      kept.push_back(std::move(block));
+      throw;
+    }
   } else {
     cudaError_t error = cudaMalloc(&block.data, size);
     if (error == cudaErrorMemoryAllocation) {
@@ -58,6 +64,7 @@ void DevicePool::give_back(void* data) noexcept {
 
 // Caller holds the mutex, or nobody else is left. cudaFree waits for work that uses the memory.
 void DevicePool::trim() noexcept {
+  cudaStreamSynchronize(compute_.get());
   for (auto& [size, blocks] : kept_)
     for (const Block& block : blocks) cudaFree(block.data);
   kept_.clear();

@@ -35,6 +35,7 @@ void put(char (&to)[N], const std::string& text) {
 template <class F>
 int guarded(int device, AbiError* error, F f) {
   try {
+    cudaGetLastError();  // of an earlier call that had nobody to tell
     check(cudaSetDevice(device), "choose a device");
     f();
     return 0;

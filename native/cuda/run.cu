@@ -112,6 +112,7 @@ const void* DeviceDownload::wait() {
 
 // Nobody may take the buffer while the copy is still under way.
 DeviceDownload::~DeviceDownload() {
+  if (!waited_ && run_.cancelled()) run_.stop();  // what is queued is not wanted any more
   if (!waited_) arrived_.settle();
   run_.backend().pinned.give_back(pinned_, bytes_);
 }

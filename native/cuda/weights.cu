@@ -34,9 +34,9 @@ WeightUpload::Slot& WeightUpload::next_slot(size_t bytes) {
   if (slot.bytes > 0) slot.done.synchronize();
   if (slot.bytes < bytes) {
     release(slot);
-    slot.pinned = pinned_.take(bytes);
-    slot.bytes = bytes;
     slot.device = memory_.take_for(stream_, bytes);
+    slot.pinned = pinned_.take(bytes);
+    slot.bytes = bytes;  // last: a slot that memory ran out for is taken anew next time
   }
   return slot;
 }

@@ -82,6 +82,7 @@ class Fiber {
     mapping_ = static_cast<char*>(mapping);
     mprotect(mapping_, kPage, PROT_NONE);
     stack_ = mapping_ + kPage;
+    unpoison(stack_, stack_bytes_);  // marks of a stack that once stood here outlive it
 #if defined(__SANITIZE_THREAD__)
     race_context_ = __tsan_create_fiber(0);
 #endif
