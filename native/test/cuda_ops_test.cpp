@@ -317,11 +317,24 @@ void memory_given_back_is_not_written_early(Device& device) {
     const Activations xs(device, x);
     device.ops->gather(xs.rows, at<uint32_t>(device.put(picked)), out.rows);
   }
-  packed(device, Weight(random_array(device.random, 128, 32), Dtype::f32));
+  const Array weights = random_array(device.random, 128, 32), y = random_array(device.random, 2, 32);
+  const Matrix w = packed(device, Weight(weights, Dtype::f32));
+  const Activations ys(device, y), product(device, 2, 128);
+  device.ops->matmul(ys.rows, w, product.rows);
+  product.hold(reference::matmul(y, weights), "weights in memory given back");
   Array expected(2, 1024);
   std::copy(x.row(2), x.row(3), expected.row(0));
   std::copy(x.row(0), x.row(1), expected.row(1));
   out.hold(expected, "gather of dropped rows");
+}
+
+void new_memory_is_zero(Device& device) {
+  for (int round = 0; round < 2; ++round) {  // fresh, then given back full of other bytes
+    std::shared_ptr<Buffer> buffer = device.backend->allocate(5000);
+    CHECK(device.get<uint8_t>(buffer, 5000) == std::vector<uint8_t>(5000, 0));
+    buffer.reset();
+    device.get<uint8_t>(device.put(std::vector<uint8_t>(5000, 0xa5)), 5000);
+  }
 }
 
 // ---- our own cache -------------------------------------------------------------------------------
@@ -672,6 +685,7 @@ int main(int argc, char** argv) {
   RUN_NAMED(pack_goes_through_its_buffers_in_turn);
   RUN_NAMED(the_last_panel_is_cleared);
   RUN_NAMED(pack_finds_what_is_not_finite);
+  RUN_NAMED(new_memory_is_zero);
   RUN_NAMED(memory_given_back_is_not_written_early);
   RUN_NAMED(rope_kv_rotates_and_writes);
   RUN_NAMED(attention_of_every_head_dim_and_group);
