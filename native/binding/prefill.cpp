@@ -95,6 +95,7 @@ PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pref
 Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
       const bool done = next_layer_ > run->samples.layers.back();

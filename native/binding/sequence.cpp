@@ -65,6 +65,7 @@ SequenceWrap::SequenceWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Se
 Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("append", "called after the previous call has settled");
     try {
       const Config& c = run->model->config;
