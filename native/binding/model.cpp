@@ -12,7 +12,6 @@ namespace poc::binding {
 namespace {
 
 constexpr napi_type_tag kTag = {0x706f632d6d6f6465ull, 0x6c2d76312d746167ull};
-constexpr size_t kCudaMostHeadDim = 256;
 
 // A thread's memory for the tensor that it read last, as large as the largest one so far.
 struct Scratch {
@@ -63,9 +62,9 @@ std::unique_ptr<Backend> cuda_backend(const std::string& path, size_t device, co
   if (device >= module.devices.size())
     throw wrong_value("INVALID_ARGUMENT", "device", "below " + std::to_string(module.devices.size()),
                       std::to_string(device));
-  if (config.head_dim > kCudaMostHeadDim)
+  if (config.head_dim > cuda::kMaxHeadDim)
     throw wrong_value("MODEL_UNSUPPORTED", "head_dim",
-                      "at most " + std::to_string(kCudaMostHeadDim) + " on the CUDA backend",
+                      "at most " + std::to_string(cuda::kMaxHeadDim) + " on the CUDA backend",
                       std::to_string(config.head_dim));
   return cuda::make_backend(*module.api, static_cast<int>(device));
 }

@@ -18,6 +18,7 @@ class FileReader {
   // Reads all of `bytes` from `offset` on; throws MODEL_MALFORMED when the file ends before that, or is not as it
   // was when it was opened. From any number of threads at once.
   void read(size_t offset, size_t bytes, void* out) const;
+  int descriptor() const { return file_; }
 
  private:
   std::string path_;

@@ -11,6 +11,7 @@ namespace poc::cuda {
 
 constexpr uint32_t kAbiVersion = 1;
 constexpr const char* kEntryName = "poc_cuda_api";
+constexpr size_t kMaxHeadDim = 256;  // that there are kernels for
 
 // What a failed call says; texts are cut to fit.
 struct AbiError {

@@ -25,7 +25,6 @@ constexpr int kPanel = 128;
 // to kValuePad).
 constexpr int kPageSlots = 64;
 constexpr int kValuePad = 8;
-constexpr size_t kMaxHeadDim = 256;
 
 POC_SHARED uint32_t ceil_div(size_t n, size_t by) { return static_cast<uint32_t>((n + by - 1) / by); }
 
