@@ -29,15 +29,18 @@ MODES = {
     "asan": "-fsanitize=address,alignment -fno-sanitize-recover=alignment".split(),
     "tsan": "-fsanitize=thread".split(),
 }
+
+
+def sources(folder, pattern, *left_out):
+    """Names below native/, as CMakeLists.txt compiles them: every file of the folder but these."""
+    return [f"{folder}/{file.name}" for file in sorted((NATIVE / folder).glob(pattern)) if file.name not in left_out]
+
+
 # Mutants never change these, and the CPU backend is only what the others are compared with: built once.
-CORE = ["core/" + name for name in ("choose", "cone", "layers", "mapped_file", "model", "prefill", "rope", "sequence",
-                                    "weights")]
-CORE += ["cpu/" + name for name in ("cpu_backend", "extract", "pack", "simd_dispatch", "thread_pool")]
-CPU_OPS = ["cpu/" + name for name in ("matmul", "rmsnorm", "rope_kv", "attention", "swiglu", "table")]
-DEVICE = ["cuda/" + name for name in ("attention.cu", "embed.cu", "extract.cu", "matmul.cu", "memory.cu", "module.cu",
-                                      "pack.cu", "rmsnorm.cu", "rope_kv.cu", "run.cu", "swiglu.cu", "weights.cu",
-                                      "module_backend.cpp", "open.cpp")]
-DEVICE += ["emulator/address_range.cpp"]
+CPU_OPS = ["cpu/" + name for name in ("matmul.cpp", "rmsnorm.cpp", "rope_kv.cpp", "attention.cpp", "swiglu.cpp",
+                                      "table.cpp")]
+CORE = sources("core", "*.cpp") + [name for name in sources("cpu", "*.cpp") if name not in CPU_OPS]
+DEVICE = sources("cuda", "*.cu", "address_range.cu") + sources("cuda", "*.cpp") + ["emulator/address_range.cpp"]
 OPS, PASS = "cuda_ops_test", "cuda_pass_test"
 # A run is over at the first line that has one of these.
 SIGNS = ("CHECK(", "ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "runtime error:", "FATAL:")
@@ -260,8 +263,8 @@ def depends_on(target, file):
 
 
 def build_base(work, needed, pool):
-    jobs = [(name + ".cpp", work / "core" / (name + ".o"), ["-O2"]) for name in CORE]
-    jobs += [(name + ".cpp", work / "core" / (name + ".o"), ["-O2", "-DPOC_SIMD=plain"]) for name in CPU_OPS]
+    jobs = [(name, work / "core" / (name + ".o"), ["-O2"]) for name in CORE]
+    jobs += [(name, work / "core" / (name + ".o"), ["-O2", "-DPOC_SIMD=plain"]) for name in CPU_OPS]
     for mode, test in needed:
         jobs += [(name, target, [*DEVICE_FLAGS, *MODES[mode]]) for name, target in objects_of(work, mode, test)]
     unique = {target: (name, flags) for name, target, flags in jobs}
