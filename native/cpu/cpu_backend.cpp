@@ -19,6 +19,9 @@ namespace {
 // Multiply-adds that one task should have: about 20 us, well above the cost of waking a thread.
 constexpr size_t kTaskWork = 1 << 19;
 
+// Panels of weights that share the rows in the first-level cache: matmul.cpp's group.
+constexpr size_t kPanelsTogether = 4;
+
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // 64-byte aligned, so that no vector of 64 bytes crosses a cache line.
@@ -80,15 +83,20 @@ class CpuOps : public Ops {
 
   void matmul(Rows x, const Matrix& w, Rows out) override {
     const size_t tile = kernels_.tile_rows, num_panels = round_up(w.num_outputs, kPanel) / kPanel;
-    HostBuffer packed(x.rows * x.cols * sizeof(float), false);
-    float* rows = static_cast<float*>(packed.data());
+    float* rows = packed_rows(x.rows * x.cols);
     split(round_up(x.rows, tile) / tile, tile * x.cols, [&](size_t first, size_t last) {
       for (size_t row = first * tile; row < std::min(last * tile, x.rows); row += tile)
         kernels_.pack_rows(x, row, std::min(tile, x.rows - row), rows + row * x.cols);
     });
     const MatmulBlock block{rows, x.rows, x.cols, w.buffer->data(), w.dtype, out.data, out.stride};
-    split(num_panels, kPanel * x.rows * x.cols,
-          [&](size_t first, size_t last) { kernels_.matmul(block, first, last); });
+    const size_t scratch_bytes = kernels_.matmul_scratch(block) * sizeof(float);
+    split(
+        num_panels, kPanel * x.rows * x.cols,
+        [&](size_t first, size_t last) {
+          HostBuffer scratch(scratch_bytes, false);
+          kernels_.matmul(block, first, last, static_cast<float*>(scratch.data()));
+        },
+        kPanelsTogether);
   }
 
   void rope_kv(const RopeKvArgs& args) override {
@@ -148,17 +156,31 @@ class CpuOps : public Ops {
 
   // Calls body(first, last) for ranges of 0..count whose work is worth a task. How items are grouped
   // never changes a bit: each item's result is its own.
+  // `together`: items that are faster in one task, where there are enough of them for all threads.
   template <class F>
-  void split(size_t count, size_t work_per_item, F body) {
-    const size_t per_task = std::max<size_t>(1, kTaskWork / std::max<size_t>(1, work_per_item));
+  void split(size_t count, size_t work_per_item, F body, size_t together = 1) {
+    const size_t per_task = std::max({size_t{1}, kTaskWork / std::max<size_t>(1, work_per_item),
+                                      std::min(together, count / (4 * pool_.num_threads()))});
     const size_t num_tasks = (count + per_task - 1) / per_task;
     pool_.parallel_for(num_tasks, cancelled_,
                        [&](size_t task) { body(task * per_task, std::min(count, (task + 1) * per_task)); });
   }
 
+  // Memory for a product's packed rows, kept from one to the next: fresh pages cost more than small products.
+  float* packed_rows(size_t floats) {
+    if (floats > packed_floats_) {
+      packed_.reset();
+      packed_ = std::make_unique<HostBuffer>(floats * sizeof(float), false);
+      packed_floats_ = floats;
+    }
+    return static_cast<float*>(packed_->data());
+  }
+
   const Kernels& kernels_;
   ThreadPool& pool_;
   const std::atomic<bool>& cancelled_;
+  std::unique_ptr<HostBuffer> packed_;
+  size_t packed_floats_ = 0;
 };
 
 class CpuBackend : public Backend {
@@ -203,7 +225,11 @@ class CpuBackend : public Backend {
     return std::make_unique<CpuOps>(kernels_, pool_, cancelled);
   }
 
-  size_t row_stride(size_t cols) const override { return round_up(cols, kPanel); }
+  // Rows of whole pages would all begin in the same few lines of the first-level cache.
+  size_t row_stride(size_t cols) const override {
+    const size_t stride = round_up(cols, kPanel);
+    return stride % 1024 == 0 ? stride + kPanel : stride;
+  }
 
   // K: panels of 32 positions, each (head, dim, 32), what a tile of scores reads. V: (head, position,
   // padded dim), what a tile of weighted sums reads.

@@ -33,8 +33,9 @@ struct Kernels {
   size_t tile_rows;
   // Rows in blocks of tile_rows; a block holds, for each k ascending, the value of each of its rows.
   void (*pack_rows)(Rows x, size_t first_row, size_t rows, float* out);
-  // Panels [first_panel, last_panel) of out = x w^T.
-  void (*matmul)(const MatmulBlock& block, size_t first_panel, size_t last_panel);
+  // Panels [first_panel, last_panel) of out = x w^T; scratch of matmul_scratch() floats.
+  void (*matmul)(const MatmulBlock& block, size_t first_panel, size_t last_panel, float* scratch);
+  size_t (*matmul_scratch)(const MatmulBlock& block);
   void (*rmsnorm)(Rows x, const float* weight, float eps, Rows out);
   void (*rope_kv)(const RopeKvArgs& args, size_t first_row, size_t rows);
   void (*attention)(const AttentionBlock& block);

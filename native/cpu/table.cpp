@@ -8,7 +8,7 @@
 namespace poc::cpu::POC_SIMD {
 
 extern const Kernels kernels;
-const Kernels kernels = {POC_TEXT(POC_SIMD), kTileRows,         pack_rows, matmul, rmsnorm, rope_kv,
-                         attention,          attention_scratch, swiglu,    add,    exp};
+const Kernels kernels = {POC_TEXT(POC_SIMD), kTileRows, pack_rows, matmul, matmul_scratch, rmsnorm, rope_kv, attention,
+                         attention_scratch,  swiglu,    add,       exp};
 
 }  // namespace poc::cpu::POC_SIMD

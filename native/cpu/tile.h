@@ -34,9 +34,10 @@ static inline void tiles(int rows, int vecs, const float* a, const typename D::V
   if constexpr (MR > 1) {
     if (rows < MR) return tiles<D, MR - 1>(rows, vecs, a, b, b_stride, num_k, c, c_stride, resume);
   }
+  constexpr int kVecs = MR <= 2 ? 2 : kTileVecs;  // few rows: more chains side by side
   int j = 0;
-  for (; j + kTileVecs <= vecs; j += kTileVecs)
-    tile<D, MR, kTileVecs>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
+  for (; j + kVecs <= vecs; j += kVecs)
+    tile<D, MR, kVecs>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
   for (; j < vecs; ++j) tile<D, MR, 1>(a, b + j * kLanes, b_stride, num_k, c + j * kLanes, c_stride, resume);
 }
 
