@@ -236,9 +236,29 @@ void matmul_is_one_chain_an_output() {
   struct Shape {
     size_t rows, inputs, outputs;
   };
-  std::vector<Shape> shapes{{1, 1, 1},    {1, 1, 33},    {2, 3, 31},    {3, 31, 32},   {4, 32, 65},  {5, 33, 16},
-                            {6, 7, 17},   {7, 100, 96},  {11, 17, 40},  {12, 64, 64},  {13, 50, 33}, {25, 9, 100},
-                            {1, 1023, 5}, {2, 1024, 33}, {13, 1025, 7}, {1, 2049, 34}, {5, 3100, 3}};
+  std::vector<Shape> shapes{{1, 1, 1},
+                            {1, 1, 33},
+                            {2, 3, 31},
+                            {3, 31, 32},
+                            {4, 32, 65},
+                            {5, 33, 16},
+                            {6, 7, 17},
+                            {7, 100, 96},
+                            {11, 17, 40},
+                            {12, 64, 64},
+                            {13, 50, 33},
+                            {25, 9, 100},
+                            {1, 1023, 5},
+                            {2, 1024, 33},
+                            {13, 1025, 7},
+                            {1, 2049, 34},
+                            {5, 3100, 3},
+                            // blocks of inputs, groups of panels, weights widened beforehand
+                            {47, 20, 33},
+                            {48, 12, 33},
+                            {49, 511, 65},
+                            {50, 513, 129},
+                            {61, 1025, 290}};
   for (Path& path : paths())
     for (const Dtype dtype : kDtypes)
       for (const Shape& s : shapes) {
@@ -265,7 +285,7 @@ void matmul_of_extreme_values() {
   for (Path& path : paths())
     for (const Dtype dtype : kDtypes)
       for (const bool wild : {false, true}) {
-        Array x = random_array(random, 14, 40, wild ? 1e30f : 1e-38f),
+        Array x = random_array(random, 50, 40, wild ? 1e30f : 1e-38f),
               w = random_array(random, 45, 40, wild ? 100.0f : 1e-5f);
         if (wild) {
           sprinkle(random, &x, true, 9);
