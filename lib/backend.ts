@@ -22,7 +22,7 @@ export interface BackendOptions {
   weightBudgetBytes?: number
   /** Threads for the CPU backend, 1 to 1024. Default: one per available core. */
   threads?: number
-  /** Instruction set of the CPU backend, for tests: `auto`, `avx512`, `avx2` or `plain`. */
+  /** Instruction set of the CPU backend, for tests: `auto`, `avx512`, `avx2`, `neon` or `plain`. */
   simd?: string
 }
 

@@ -8,7 +8,7 @@
 
 namespace poc::cpu {
 
-// Instruction sets that were compiled in and that this CPU has, best first: "avx512", "avx2", "plain".
+// Instruction sets that were compiled in and that this CPU has, best first: "avx512", "avx2", "neon", "plain".
 std::vector<std::string> available_simd();
 
 // What the CPU says of itself, as far as it matters for speed: names as in compiler flags.

@@ -13,6 +13,11 @@ namespace avx2 {
 extern const Kernels kernels;
 }
 #endif
+#ifdef POC_NEON
+namespace neon {
+extern const Kernels kernels;
+}
+#endif
 namespace plain {
 extern const Kernels kernels;
 }
@@ -29,6 +34,9 @@ std::vector<const Kernels*> available() {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512) found.push_back(&avx512::kernels);
   if (avx2) found.push_back(&avx2::kernels);
+#endif
+#ifdef POC_NEON
+  found.push_back(&neon::kernels);  // part of every 64-bit ARM
 #endif
   found.push_back(&plain::kernels);
   return found;

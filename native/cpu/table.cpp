@@ -2,9 +2,6 @@
 #include "ops.h"
 #include "simd.h"
 
-#define POC_TEXT_(x) #x
-#define POC_TEXT(x) POC_TEXT_(x)
-
 namespace poc::cpu::POC_SIMD {
 
 extern const Kernels kernels;

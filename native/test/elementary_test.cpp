@@ -6,9 +6,11 @@
 #include <limits>
 
 #include "../core/choose.h"
+#include "../core/float_environment.h"
 #include "../cpu/cpu_backend.h"
 #include "../cpu/simd_dispatch.h"
 #include "check.h"
+#include "foreign_environment.h"
 
 using namespace poc;
 using namespace poc::test;
@@ -104,6 +106,26 @@ void exp32_is_the_same_on_all_paths() {
       }
     }
   }
+}
+
+// A matmul with one input, 1, and a panel of all values of 16 bits: fma(1, w, +0) is w, but for the sign of zero.
+void widening_is_the_same_on_all_paths() {
+  std::vector<uint16_t> w(0x10000);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<uint16_t>(i);
+  const float one = 1;
+  for (const std::string& simd : cpu::available_simd())
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+      std::vector<float> got(w.size());
+      const cpu::MatmulBlock block{&one, 1, 1, w.data(), dtype, got.data(), got.size()};
+      {
+        const ForeignEnvironment foreign;
+        const FloatEnvironment environment;
+        cpu::kernels_for(simd).matmul(block, 0, w.size() / cpu::kPanel);
+      }
+      for (size_t i = 0; i < w.size(); ++i)
+        CHECK(same(got[i], load_float(w.data(), dtype, i) + 0.0f), simd, " ", dtype == Dtype::f16 ? "f16 " : "bf16 ",
+              i);
+    }
 }
 
 void log64_is_accurate() {
@@ -306,6 +328,7 @@ int main() {
   RUN(exp32_is_monotonic_where_results_are_small);
   RUN(exp32_of_special_values);
   RUN(exp32_is_the_same_on_all_paths);
+  RUN(widening_is_the_same_on_all_paths);
   RUN(log64_is_accurate);
   RUN(exp64_is_accurate);
   RUN(sincos64_is_accurate);

@@ -152,7 +152,7 @@ describe('bit equality on the bundled model', () => {
     await model.close()
   })
 
-  test.each(['avx512', 'avx2', 'plain'])('%s: any threads and chunks give what decoding gave', async (simd) => {
+  test.each(['avx512', 'avx2', 'neon', 'plain'])('%s: any threads and chunks give what decoding gave', async (simd) => {
     for (const threads of [1, 2, 7]) {
       const model = await Model.load(tiny, { threads, simd }).catch((error) => {
         if (error.code !== 'INVALID_ARGUMENT') throw error
