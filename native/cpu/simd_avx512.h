@@ -30,12 +30,9 @@ static inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
 static inline Vec clamp(Vec x, Vec lo, Vec hi) {  // max and min give their second operand for NaN
   return _mm512_min_ps(hi.v, _mm512_max_ps(lo.v, x.v));
 }
+// One instruction that rounds once, as the two steps of poc::scale_by_power do.
 static inline Vec scale_by_power(Vec p, Vec t) {
-  const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(t.v), _mm512_set1_epi32(0x4b400000));
-  const __m512i half = _mm512_srai_epi32(n, 1), bias = _mm512_set1_epi32(127);
-  const __m512i a = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
-  const __m512i b = _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(n, half), bias), 23);
-  return _mm512_mul_ps(_mm512_mul_ps(p.v, _mm512_castsi512_ps(a)), _mm512_castsi512_ps(b));
+  return _mm512_scalef_ps(p.v, _mm512_sub_ps(t.v, _mm512_set1_ps(kRound32)));
 }
 
 }  // namespace poc::cpu::POC_SIMD
