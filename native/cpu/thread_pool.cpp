@@ -4,6 +4,26 @@
 #include "../core/float_environment.h"
 
 namespace poc::cpu {
+namespace {
+
+// Waking a sleeping thread takes longer than many ops of a decoded token do, so whoever waits looks out for
+// a while before it sleeps: some 30 us, the gap between two ops.
+constexpr int kLooks = 1000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <class Condition>
+void look_out_for(Condition condition) {
+  for (int i = 0; i < kLooks && !condition(); ++i) pause();
+}
+
+}  // namespace
 
 // `next` hands out tasks; `active` counts threads inside; the last one to leave wakes the owner.
 struct ThreadPool::Batch {
@@ -11,7 +31,7 @@ struct ThreadPool::Batch {
   const std::atomic<bool>* cancelled;
   size_t count;
   std::atomic<size_t> next{0};
-  size_t active = 0;  // guarded by the pool's mutex
+  std::atomic<size_t> active{0};  // raised under the pool's mutex
   std::exception_ptr failure;
   std::mutex failure_mutex;
   std::condition_variable idle;
@@ -47,18 +67,25 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::work() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
+    if (batches_.empty() && !stopping_) {
+      lock.unlock();
+      look_out_for([this] { return num_batches_.load(std::memory_order_relaxed) > 0; });
+      lock.lock();
+    }
     wake_.wait(lock, [this] { return stopping_ || !batches_.empty(); });
     if (stopping_) return;
     const std::shared_ptr<Batch> batch = batches_.front();
     if (batch->next >= batch->count) {
       batches_.pop_front();
+      num_batches_ = batches_.size();
       continue;
     }
     ++batch->active;
     lock.unlock();
     batch->run();
-    lock.lock();
-    if (--batch->active == 0) batch->idle.notify_all();
+    const bool last = --batch->active == 0;
+    lock.lock();  // the owner, between its look and its sleep, must not miss this
+    if (last) batch->idle.notify_all();
   }
 }
 
@@ -73,6 +100,7 @@ void ThreadPool::parallel_for(size_t count, const std::atomic<bool>& cancelled,
     {
       std::lock_guard<std::mutex> lock(mutex_);
       batches_.push_back(batch);
+      num_batches_ = batches_.size();
     }
     wake_.notify_all();
   }
@@ -88,9 +116,13 @@ void ThreadPool::finish(Batch& batch) {
   for (auto it = batches_.begin(); it != batches_.end(); ++it) {
     if (it->get() == &batch) {
       batches_.erase(it);
+      num_batches_ = batches_.size();
       break;
     }
   }
+  lock.unlock();
+  look_out_for([&] { return batch.active == 0; });
+  lock.lock();
   batch.idle.wait(lock, [&] { return batch.active == 0; });
 }
 

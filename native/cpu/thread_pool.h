@@ -32,6 +32,7 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Batch>> batches_;
+  std::atomic<size_t> num_batches_{0};  // of batches_, for threads that look without the mutex
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
