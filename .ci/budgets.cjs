@@ -35,6 +35,7 @@ function filesUnder(folder) {
   return entries
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(root, path.join(entry.parentPath ?? entry.path, entry.name)))
+    .filter((file) => !file.split(path.sep).includes('node_modules'))
 }
 
 /** Name, first and last line of each function of a script, from TypeScript's own parser. */

@@ -1,48 +1,74 @@
-// Runs every benchmark and writes results/<machine>-<commit>.json.
-//   npm run bench [-- --model DIR ...]     (models beside the bundled one)
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
+// npm run bench -- [options]: answers the questions of benchmarks/questions one after another and prints a table.
+//   --only ID,ID    these rows (and what is measured with them)
+//   --rounds N      rounds of A, B, A, B, ..; 5 by default
+//   --json FILE     writes {machine, commit, rows}
+//   --plot          writes charts to benchmarks/results/, of this run or of --from
+//   --readme        writes the README's table, of this run or of --from
+//   --from FILE     measures nothing: takes the rows that an earlier run wrote
+import { fork } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { info } from '../dist/index.mjs'
-import { measure } from './verification.mjs'
+import { ROWS } from './goals.mjs'
+import { commitOf, describeMachine } from './method/machine.mjs'
+import { plot } from './plot.mjs'
+import { printTable, updateReadme } from './table.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
-const root = path.join(here, '..')
-const { values } = parseArgs({ options: { model: { type: 'string', multiple: true, default: [] } } })
-const run = (command, args) => execFileSync(command, args, { cwd: root, encoding: 'utf8' })
+const text = { type: 'string' }
+const flag = { type: 'boolean', default: false }
+const { values: args } = parseArgs({
+  options: { only: text, rounds: { ...text, default: '5' }, json: text, from: text, plot: flag, readme: flag },
+})
 
-const commit = run('git', ['rev-parse', '--short', 'HEAD']).trim()
-const dirty =
-  run('git', ['status', '--porcelain', '--', 'lib', 'native', 'benchmarks/*.cpp', 'benchmarks/*.mjs']) !== ''
-const cpu = os.cpus()[0].model.trim()
-const machine = `${os.cpus().length}-core ${cpu} (${info().cpu.best})`
+const wanted = args.only?.split(',') ?? ROWS.map(({ id }) => id)
+const unknown = wanted.filter((id) => !ROWS.some((row) => row.id === id))
+const rounds = Number(args.rounds)
+if (unknown.length > 0) fail(`no row '${unknown[0]}'; there are ${ROWS.map(({ id }) => id).join(', ')}`)
+if (!Number.isInteger(rounds) || rounds < 1) fail('--rounds takes a positive integer')
 
-const build = path.join(root, 'build', 'benchmarks')
-run('cmake', ['-S', root, '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DPOC_ADDON=OFF', '-DPOC_BENCHMARKS=ON'])
-run('cmake', ['--build', build, '--parallel', '2'])
-const matmul = JSON.parse(run(path.join(build, 'matmul_benchmark'), []))
+const report = args.from ? JSON.parse(readFileSync(args.from, 'utf8')) : await measure()
+printTable(report)
+if (args.json && !args.from) writeFileSync(args.json, `${JSON.stringify(report, null, 1)}\n`)
+if (args.plot) plot(report, path.join(here, 'results'))
+if (args.readme) updateReadme(report, path.join(here, '../README.md'))
+if (report.rows.some((row) => row.error)) process.exitCode = 1
 
-const verification = {}
-const tiny = path.join(root, 'models', 'tiny-stories')
-verification['tiny-stories, 64 new tokens'] = await measure(tiny, [0, 540, 539, 260, 384], 64)
-verification['tiny-stories, 400 new tokens'] = await measure(tiny, [0, 540, 539, 260, 384], 400)
-for (const dir of values.model) verification[path.basename(dir)] = await measure(dir, [1], 200)
-
-const result = {
-  machine,
-  cores: os.cpus().length,
-  node: process.version,
-  commit: dirty ? `${commit} with changes` : commit,
-  date: new Date().toISOString().slice(0, 10),
-  matmul,
-  verification,
+async function measure() {
+  const { buildNative } = await import('./method/native.mjs')
+  await buildNative()
+  const machine = await describeMachine()
+  const options = { rounds, threadCounts: machine.threadCounts, features: machine.features, limits: machine.limits }
+  const answers = {}
+  for (const file of new Set(ROWS.filter(({ id }) => wanted.includes(id)).map((row) => row.file))) {
+    const started = Date.now()
+    const { rows = {}, error } = await ask(file, options)
+    Object.assign(answers, rows)
+    for (const { id } of ROWS.filter((row) => row.file === file)) answers[id] ??= { error: error ?? 'no answer' }
+    console.error(`${file}: ${((Date.now() - started) / 1000).toFixed(0)} s${error ? `, failed\n${error}` : ''}`)
+  }
+  const rows = ROWS.filter(({ id }) => answers[id]).map(({ id, unit, floor, goal, lower, asks }) => {
+    const { value = null, detail = {}, ...rest } = answers[id]
+    return { id, asks, value, unit, floor, goal, lower, ...rest, detail }
+  })
+  return { machine, commit: commitOf(), date: new Date().toISOString().slice(0, 10), rounds, rows }
 }
-mkdirSync(path.join(here, 'results'), { recursive: true })
-const name = cpu.toLowerCase().replace(/[^a-z0-9]+/g, '-')
-const file = path.join(here, 'results', `${name}-${info().cpu.best}-${commit}.json`)
-writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`)
-console.log(JSON.stringify(result, null, 2))
-console.log(`written to ${path.relative(root, file)}`)
+
+/** A question's rows, from a fresh process. */
+function ask(file, options) {
+  return new Promise((resolve) => {
+    const child = fork(path.join(here, 'method/ask.mjs'), [file])
+    let answer = { error: 'the process ended without an answer' }
+    child.on('message', (message) => {
+      answer = message
+    })
+    child.on('close', () => resolve(answer))
+    child.send(options)
+  })
+}
+
+function fail(message) {
+  console.error(message)
+  process.exit(64)
+}

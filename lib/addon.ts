@@ -15,6 +15,7 @@ export interface NativeModelOptions {
   device: number
   /** 0: no budget. */
   weightBudgetBytes: number
+  profile: boolean
 }
 
 /** A weight in a file: row-major, `rows` x `cols` (a vector has one row). */
@@ -34,8 +35,17 @@ export interface NativeModel {
   load(): Promise<void>
   /** Share of the stored bytes that are packed, 0 to 1. */
   progress(): number
+  /** Throws unless loaded to be profiled. */
+  opTimes(): OpTime[]
   /** No new runs; those under way stop soon. Idempotent. */
   close(): void
+}
+
+/** What one op took so far, over all runs of a model. */
+export interface OpTime {
+  op: string
+  calls: number
+  seconds: number
 }
 
 /** One verification's pass over the layers; see native/binding/prefill.h. */

@@ -22,6 +22,8 @@ export interface BackendOptions {
   weightBudgetBytes?: number
   /** Threads for the CPU backend, 1 to 1024. Default: one per available core. */
   threads?: number
+  /** Times every op, see `Model.opTimes`; asks for `cpu`. Default: no. */
+  profile?: boolean
   /** Instruction set of the CPU backend, for tests: `auto`, `avx512`, `avx2`, `neon` or `plain`. */
   simd?: string
 }
@@ -40,7 +42,7 @@ export const DEFAULT_CHUNK_SIZE: Readonly<Record<'cpu' | 'cuda', number>> = { cp
  */
 export function backendOptions(options: BackendOptions): Required<BackendOptions> {
   const { backend = 'auto', device = 0, weightBudgetBytes = 0 } = options
-  const { threads = availableParallelism(), simd = 'auto' } = options
+  const { threads = availableParallelism(), simd = 'auto', profile = false } = options
   if (backend !== 'auto' && backend !== 'cpu' && backend !== 'cuda') {
     throw wrongValue('INVALID_ARGUMENT', 'backend', "'auto', 'cpu' or 'cuda'", backend)
   }
@@ -50,7 +52,9 @@ export function backendOptions(options: BackendOptions): Required<BackendOptions
   }
   integerIn(threads, 1, 1024, 'threads', 'INVALID_ARGUMENT')
   if (typeof simd !== 'string') throw wrongValue('INVALID_ARGUMENT', 'simd', 'a string', simd)
-  return { backend, device, weightBudgetBytes, threads, simd }
+  const canProfile = profile === false || (profile === true && backend !== 'cuda')
+  if (!canProfile) throw wrongValue('INVALID_ARGUMENT', 'profile', 'true on the CPU backend, or false', profile)
+  return { backend, device, weightBudgetBytes, threads, simd, profile }
 }
 
 /** What the native model takes, with `auto` decided for a model of this shape. */
@@ -58,9 +62,9 @@ export async function resolveBackend(
   options: Required<BackendOptions>,
   config: ModelConfig,
 ): Promise<NativeModelOptions> {
-  const { backend, simd, device } = options
+  const { backend, simd, device, profile } = options
   if (backend !== 'auto') return { ...options, backend }
-  const isFit = simd === 'auto' && config.headDim <= CUDA_MAX_HEAD_DIM && (await isUsable(device))
+  const isFit = simd === 'auto' && !profile && config.headDim <= CUDA_MAX_HEAD_DIM && (await isUsable(device))
   return { ...options, backend: isFit ? 'cuda' : 'cpu' }
 }
 

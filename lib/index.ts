@@ -11,7 +11,7 @@ export { prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptio
 export { type LoadOptions, Model } from './model'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
-export { type BackendInfo, type CudaDevice, type Info, info } from './addon'
+export { type BackendInfo, type CudaDevice, type Info, info, type OpTime } from './addon'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {

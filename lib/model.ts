@@ -1,5 +1,5 @@
 // A model that is loaded once and used by any number of verifications and generations at a time.
-import { addon, fromNative, type NativeModel, type NativeModelOptions, type NativeTensor } from './addon'
+import { addon, fromNative, type NativeModel, type NativeModelOptions, type NativeTensor, type OpTime } from './addon'
 import { type BackendOptions, backendOptions, resolveBackend } from './backend'
 import type { Numerics } from './binding'
 import type { ModelConfig } from './config'
@@ -81,6 +81,20 @@ export class Model {
       throw error
     } finally {
       signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  /**
+   * What each op took so far, over all runs; a model must be loaded with `profile` for it. The rest of a run's time
+   * is what the library spends around its ops.
+   *
+   * @throws {PocError} INVALID_ARGUMENT without `profile`
+   */
+  opTimes(): OpTime[] {
+    try {
+      return this.native.opTimes()
+    } catch (error) {
+      throw fromNative(error)
     }
   }
 

@@ -78,6 +78,7 @@ struct ModelWrap::Source {
   size_t budget_bytes = kNoBudget;
   std::string simd, cuda_path;
   bool on_cuda = false;
+  std::shared_ptr<OpTimes> op_times;  // null: not profiling
   std::vector<StoredFile> files;
   std::shared_ptr<Tensors> tensors = std::make_shared<Tensors>();
   size_t total_bytes = 0;
@@ -86,6 +87,7 @@ struct ModelWrap::Source {
 
   void load(const std::atomic<bool>& cancelled) {
     auto backend = on_cuda ? cuda_backend(cuda_path, device, config) : cpu::make_backend(num_threads, simd);
+    if (op_times) backend = timed(std::move(backend), op_times);
     if (budget_bytes != kNoBudget) {
       struct Release {  // what this thread read into
         ~Release() { scratch = {}; }
@@ -106,7 +108,7 @@ struct ModelWrap::Source {
 Napi::Function ModelWrap::define(Napi::Env env) {
   return DefineClass(env, "Model",
                      {InstanceMethod("load", &ModelWrap::load), InstanceMethod("progress", &ModelWrap::progress),
-                      InstanceMethod("close", &ModelWrap::cancel)});
+                      InstanceMethod("opTimes", &ModelWrap::op_times), InstanceMethod("close", &ModelWrap::cancel)});
 }
 
 ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWrap>(info) {
@@ -120,6 +122,7 @@ ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWra
     source_->simd = read_string(options.Get("simd"), "simd");
     source_->on_cuda = read_backend(options.Get("backend"));
     source_->device = read_size(options, "device");
+    if (options.Get("profile").ToBoolean()) source_->op_times = op_times_ = std::make_shared<OpTimes>();
     if (const size_t budget = read_size(options, "weightBudgetBytes")) source_->budget_bytes = budget;
     source_->cuda_path = cuda_module_path(info.Env());
     for (uint32_t i = 0; i < files.Length(); ++i) {
@@ -181,6 +184,22 @@ Napi::Value ModelWrap::load(const Napi::CallbackInfo& info) {
 Napi::Value ModelWrap::progress(const Napi::CallbackInfo& info) {
   const double total = source_ ? static_cast<double>(source_->total_bytes) : 0;
   return Napi::Number::New(info.Env(), total > 0 ? static_cast<double>(source_->loaded) / total : 1);
+}
+
+Napi::Value ModelWrap::op_times(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (!op_times_) throw wrong_value("INVALID_ARGUMENT", "profile", "true when the model is loaded", "false");
+    const std::vector<OpTime> times = op_times_->list();
+    const auto list = Napi::Array::New(info.Env(), times.size());
+    for (uint32_t i = 0; i < times.size(); ++i) {
+      const auto entry = Napi::Object::New(info.Env());
+      entry.Set("op", times[i].op);
+      entry.Set("calls", static_cast<double>(times[i].calls));
+      entry.Set("seconds", times[i].seconds);
+      list.Set(i, entry);
+    }
+    return list;
+  });
 }
 
 // close(): no new runs; those under way stop at their next block and free the weights when they end.

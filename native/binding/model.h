@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/model.h"
+#include "../core/timed_ops.h"
 #include "executor.h"
 
 namespace poc::binding {
@@ -36,10 +37,12 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   struct Source;
   Napi::Value load(const Napi::CallbackInfo& info);
   Napi::Value progress(const Napi::CallbackInfo& info);
+  Napi::Value op_times(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Source> source_;  // what to load; null once loaded
   std::shared_ptr<const Model> model_;
+  std::shared_ptr<OpTimes> op_times_;  // null: not profiling
   std::vector<std::weak_ptr<std::atomic<bool>>> flags_;
   bool closed_ = false;
 };

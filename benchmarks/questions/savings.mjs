@@ -1,0 +1,56 @@
+// Each way in which a verification does less than a full prefill, alone: does the time that it saves follow the FLOPs?
+import { fullPrefillCost, costThroughLayer, Model, planCost, prefill } from '../../dist/index.mjs'
+import { fullPrefill } from '../method/full-prefill.mjs'
+import { modelFolder, promptOf } from '../method/models.mjs'
+import { alternate, byRound, check, described, rounded, sample } from '../method/sample.mjs'
+
+const LENGTH = 512
+
+export default async function savings({ rounds, threadCounts }) {
+  const threads = threadCounts.at(-1)
+  const model = await Model.load(modelFolder('deep-bf16'), { backend: 'cpu', threads })
+  const deepest = model.config.numLayers - 1
+  const middle = deepest >> 1
+  const last = Uint32Array.of(LENGTH - 1)
+  const plans = {
+    'saved-tail': planOf([[deepest, last]]),
+    'saved-cone': planOf([
+      [middle, last],
+      [deepest, Uint32Array.of(LENGTH / 2)],
+    ]),
+    'saved-stop': planOf([
+      [middle, last],
+      [deepest, last],
+    ]),
+  }
+  const tokens = promptOf(LENGTH)
+  const stopsAt = (id) => (id === 'saved-stop' ? middle : deepest)
+  const pass = async (id) => {
+    let seen
+    for await (const { layer } of prefill(model, tokens, plans[id])) {
+      seen = layer
+      if (layer === stopsAt(id)) break
+    }
+    check(seen === stopsAt(id), `the pass of ${id} ended at layer ${seen}`)
+  }
+  const sides = { full: () => sample(() => fullPrefill(model, tokens), threads) }
+  for (const id of Object.keys(plans)) sides[id] = () => sample(() => pass(id), threads)
+  const taken = await alternate(sides, rounds)
+  const rows = Object.entries(plans).map(([id, plan]) => {
+    const { config } = model
+    const cost = id === 'saved-stop' ? costThroughLayer(plan, config, middle) : planCost(plan, config).flops
+    const savedFlops = 1 - cost / fullPrefillCost(plan, config)
+    const savedTime = byRound((some, full) => 1 - some.seconds / full.seconds, taken[id], taken.full)
+    const detail = { savedTime: rounded(savedTime), savedFlops: rounded(savedFlops), threads, ...described(taken[id]) }
+    return [id, { value: rounded(savedTime / savedFlops), detail }]
+  })
+  await model.close()
+  return Object.fromEntries(rows)
+}
+
+function planOf(layers) {
+  const numSamples = layers.reduce((sum, [, positions]) => sum + positions.length, 0)
+  const deepestLayer = layers.at(-1)[0]
+  const contextDigest = new Uint8Array(32)
+  return { numPositions: LENGTH, layers: new Map(layers), deepestLayer, contextDigest, numSamples }
+}

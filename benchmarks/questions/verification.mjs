@@ -1,0 +1,69 @@
+// What does a verification cost beside a full prefill, when the proof is honest and when it is not?
+import {
+  fullPrefillCost,
+  createPlan,
+  Model,
+  planCost,
+  prove,
+  proveWithHeader,
+  proofHeader,
+  verify,
+} from '../../dist/index.mjs'
+import { fullPrefill } from '../method/full-prefill.mjs'
+import { modelFolder, promptOf } from '../method/models.mjs'
+import { alternate, byRound, check, described, median, rounded, sample, timeRatio } from '../method/sample.mjs'
+
+const LENGTH = 512
+
+export default async function verification({ rounds, threadCounts }) {
+  const threads = threadCounts.at(-1)
+  const model = await Model.load(modelFolder('deep-bf16'), { backend: 'cpu', threads })
+  const honest = await honestProofs(model, rounds)
+  const forged = await forgedProof(model, threads)
+  const taken = await alternate(
+    {
+      full: (round) => sample(() => fullPrefill(model, honest[round].tokens), threads),
+      verify: (round) => sample(() => verify(model, honest[round]), threads),
+      reject: () => sample(() => verify(model, forged), threads),
+    },
+    rounds,
+  )
+  for (const { result } of taken.verify) check(result.status === 'accepted', 'an honest proof was not accepted')
+  for (const { result } of taken.reject)
+    check(result.firstMismatch?.layer === 1, 'other weights were not seen in layer 1')
+  const { numLayers } = model.config
+  const flopsShare = honest.map((proof) => {
+    const plan = createPlan(proof.header, proof.tokens)
+    return planCost(plan, model.config).flops / fullPrefillCost(plan, model.config)
+  })
+  await model.close()
+  const about = { model: 'deep-bf16', length: LENGTH, threads, fullPrefill: described(taken.full) }
+  const share = rounded(timeRatio(taken.verify, taken.full))
+  const exit = rounded(byRound((reject, full) => (reject.seconds * numLayers) / full.seconds, taken.reject, taken.full))
+  return {
+    'verify-share': {
+      value: share,
+      detail: { ...about, verify: described(taken.verify), flopsShare: rounded(median(flopsShare)) },
+    },
+    'early-exit': { value: exit, detail: { ...about, numLayers, reject: described(taken.reject) } },
+  }
+}
+
+// One for each round, so that the median is also one over plans.
+async function honestProofs(model, count) {
+  const proofs = []
+  for (let i = 0; i < count; i++) {
+    proofs.push(await prove(model, promptOf(LENGTH, i + 1), { promptLength: LENGTH / 2, nonce: `0${i % 10}` }))
+  }
+  return proofs
+}
+
+/** By other weights under this model's name; sampled in layer 1 and in the last one. */
+async function forgedProof(model, threads) {
+  const other = await Model.load(modelFolder('deep-bf16-other'), { backend: 'cpu', threads })
+  const layerSampler = `fixed:1,${model.config.numLayers - 1}`
+  const header = proofHeader(model, LENGTH / 2, { layerSampler })
+  const proof = await proveWithHeader(other, header, promptOf(LENGTH))
+  await other.close()
+  return proof
+}
