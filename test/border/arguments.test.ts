@@ -126,7 +126,14 @@ describe('the native classes', () => {
     for (const name of ['Model', 'Prefill', 'Sequence'] as const) {
       const Class = native()[name] as unknown as new (...args: unknown[]) => Record<string, () => unknown>
       expect(() => (Class as unknown as () => void)()).toThrow()
-      for (const args of [[], [null], [{}, {}, {}], [1, 2, 3, 4, 5, 6, 7], [model, some, 'f32', 1], [model, [{}], 'f32', 1]]) {
+      for (const args of [
+        [],
+        [null],
+        [{}, {}, {}],
+        [1, 2, 3, 4, 5, 6, 7],
+        [model, some, 'f32', 1],
+        [model, [{}], 'f32', 1],
+      ]) {
         expect(() => new Class(...args)).toThrow()
       }
       for (const method of Object.getOwnPropertyNames(Class.prototype)) {
