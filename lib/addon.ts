@@ -48,9 +48,23 @@ export interface OpTime {
   seconds: number
 }
 
-/** One verification's pass over the layers; see native/binding/prefill.h. */
+/** One sequence of a pass; its samples as {@link flattened} gives them. */
+export interface NativePart {
+  /** At positions `firstPosition` on. */
+  tokens: Uint32Array
+  /** A part before this one that has all positions before `firstPosition`, itself or by way of its own parent. */
+  parent: number | null
+  /** A multiple of `pageSlots`; 0 without a parent. */
+  firstPosition: number
+  layers: Uint32Array
+  counts: Uint32Array
+  positions: Uint32Array
+}
+
+/** One pass over the layers; see native/binding/prefill.h. */
 export interface NativePrefill {
   next(k: Uint8Array, v: Uint8Array): Promise<number>
+  drop(part: number): void
   cancel(): void
 }
 
@@ -137,15 +151,10 @@ export interface NativeAddon {
     tensors: NativeTensor[],
     options: NativeModelOptions,
   ) => NativeModel
-  Prefill: new (
-    model: NativeModel,
-    tokens: Uint32Array,
-    layers: Uint32Array,
-    counts: Uint32Array,
-    positions: Uint32Array,
-    kvDtype: KvDtype,
-    chunkSize: number,
-  ) => NativePrefill
+  Prefill: {
+    new (model: NativeModel, parts: NativePart[], kvDtype: KvDtype, chunkSize: number): NativePrefill
+    pageSlots(model: NativeModel, kvDtype: KvDtype): number
+  }
   Sequence: new (model: NativeModel, kvDtype: KvDtype, capacity: number, chunkSize: number) => NativeSequence
 }
 

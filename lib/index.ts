@@ -2,6 +2,7 @@
 
 // Verify: the main job.
 export { verify, type VerifyOptions } from './verify'
+export { verifyAll, type VerifyAllOptions } from './verify-all'
 
 // Prove: while generating, or for tokens that exist.
 export { generate, type GenerateOptions, type Generation } from './generate'

@@ -1,10 +1,9 @@
 // One forward pass over prompt and output, layer by layer, as an async iterator that a `break` stops.
-import { addon, flattened, fromNative } from './addon'
 import { checkRun } from './arguments'
-import { DEFAULT_CHUNK_SIZE } from './backend'
-import { PocError, wrongValue } from './errors'
-import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
+import { wrongValue } from './errors'
+import type { KvDtype, LayerSamples } from './kv'
 import type { Model } from './model'
+import { openPass } from './pass'
 import type { Plan } from './plan'
 
 export interface PrefillOptions {
@@ -36,40 +35,15 @@ export async function* prefill(
   options: PrefillOptions = {},
 ): AsyncGenerator<LayerSamples, void, void> {
   checkRun(model, options)
-  const { kvDtype = 'f32', chunkSize = DEFAULT_CHUNK_SIZE[model.backend], signal, onProgress } = options
-  signal?.throwIfAborted()
-  const run = openRun(model, tokens, plan, kvDtype, chunkSize)
-  const abort = () => run.cancel()
-  signal?.addEventListener('abort', abort, { once: true })
-  const rowBytes = kvRowBytes(model.config, kvDtype)
-
-  const compute = async (layer: number): Promise<LayerSamples> => {
-    const positions = plan.layers.get(layer) ?? new Uint32Array(0)
-    const k = new Uint8Array(positions.length * rowBytes)
-    const v = new Uint8Array(positions.length * rowBytes)
-    await model.run(() => run.next(k, v))
-    return { layer, positions, k, v }
-  }
-  let ahead = compute(0)
-  try {
-    for (let layer = 0; layer <= plan.deepestLayer; layer++) {
-      const samples: LayerSamples = await ahead
-      if (layer < plan.deepestLayer) ahead = compute(layer + 1)
-      ahead.catch(() => {}) // seen again where it is awaited, or not wanted any more
-      onProgress?.((layer + 1) / (plan.deepestLayer + 1))
-      if (samples.positions.length > 0) yield samples
-    }
-  } catch (error) {
-    if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
-    throw error
-  } finally {
-    signal?.removeEventListener('abort', abort)
-    run.cancel()
-    await ahead.catch(() => {})
+  options.signal?.throwIfAborted()
+  checkPlan(model, tokens, plan)
+  const pass = openPass(model, [{ tokens, plan, parent: null, shared: 0 }], options)
+  for await (const [samples] of pass.layers()) {
+    if (samples.positions.length > 0) yield samples
   }
 }
 
-function openRun(model: Model, tokens: Uint32Array, plan: Plan, kvDtype: KvDtype, chunkSize: number) {
+function checkPlan(model: Model, tokens: Uint32Array, plan: Plan): void {
   if (!(tokens instanceof Uint32Array)) throw wrongValue('INVALID_ARGUMENT', 'tokens', 'a Uint32Array', tokens)
   if (tokens.length < plan.numPositions) {
     throw wrongValue('INVALID_ARGUMENT', 'tokens', `at least the plan's ${plan.numPositions} positions`, tokens)
@@ -78,15 +52,7 @@ function openRun(model: Model, tokens: Uint32Array, plan: Plan, kvDtype: KvDtype
     const expected = `within the model's ${model.config.numLayers} layers`
     throw wrongValue('INVALID_ARGUMENT', 'plan.deepestLayer', expected, plan.deepestLayer)
   }
-  if (model.closed) throw new PocError('CLOSED', 'The model was closed', { where: 'model' })
   checkTokens(model, tokens.subarray(0, plan.numPositions))
-  const { layers, counts, positions } = flattened(plan.layers)
-  try {
-    const used = tokens.slice(0, plan.numPositions)
-    return new (addon().Prefill)(model.native, used, layers, counts, positions, kvDtype, chunkSize)
-  } catch (error) {
-    throw fromNative(error)
-  }
 }
 
 /**

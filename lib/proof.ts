@@ -77,6 +77,20 @@ export function proofDigest(proof: Proof): string {
   return hexFrom(taggedHash('proof', encodeProof(proof, { maxBytes: MAX_PROOF_BYTES })))
 }
 
+/**
+ * A well-formed proof of our own, which no caller can change.
+ *
+ * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE
+ */
+export function copyProof(proof: Proof): Proof {
+  const { header, tokens, contextDigest, samples } = checkProof(proof, 'INVALID_ARGUMENT')
+  // Not slice(), which gives a view of the same memory where the caller has Buffers.
+  const copyOf = ({ layer, position, k, v }: KvSample) => {
+    return { layer, position, k: new Uint8Array(k), v: new Uint8Array(v) }
+  }
+  return { header, tokens: new Uint32Array(tokens), contextDigest, samples: samples.map(copyOf) }
+}
+
 /** The rules of form that hold for a caller's object and for decoded bytes alike. */
 function checkProof(proof: Proof, code: ErrorCode): Proof {
   fieldsOf(proof, 'proof', code)

@@ -3,8 +3,9 @@
 import type { Command } from 'commander'
 import type { Model } from '../model'
 import type { Proof } from '../proof'
-import type { Verdict } from '../verdict'
-import { verify } from '../verify'
+import type { Verdict, VerdictStatus } from '../verdict'
+import { type VerifyOptions, verify } from '../verify'
+import { verifyAll } from '../verify-all'
 import { EXIT_INCONCLUSIVE, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
 import { readEvaluableProof } from './input'
@@ -19,25 +20,38 @@ interface Flags extends ModelFlags {
 export function addVerify(program: Command, session: Session): void {
   const command = program
     .command('verify')
-    .description('recompute the samples of a proof and say whether they match (exit code 0, 1 or 2)')
-    .argument('<file>', 'a proof')
+    .description(
+      'recompute the samples of proofs and say whether they match (exit code 0, 1 or 2; the worst of several)',
+    )
+    .argument('<files...>', 'a proof, or several, whose verdicts come one a line with --json')
   addJsonFlag(addModelFlags(command))
     .option('--nonce <hex>', 'the nonce that you gave out; a proof with another one is rejected', hex)
-    .action((file: string, flags: Flags) => runVerify(session, file, flags))
+    .action((files: string[], flags: Flags) => runVerify(session, files, flags))
 }
 
-async function runVerify(session: Session, file: string, flags: Flags): Promise<void> {
-  const proof = await readEvaluableProof(file)
+const WORST_FIRST: readonly VerdictStatus[] = ['rejected', 'inconclusive', 'accepted']
+
+async function runVerify(session: Session, files: string[], flags: Flags): Promise<void> {
+  const proofs: Proof[] = []
+  for (const file of files) proofs.push(await readEvaluableProof(file))
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
   await withModel(session, flags, async (model) => {
-    const verdict = await withProgress(session, 'verifying', (onProgress) =>
-      verify(model, proof, { nonce: flags.nonce, signal, onProgress }),
+    const verdicts = await withProgress(session, 'verifying', (onProgress) =>
+      verdictsOn(model, proofs, { nonce: flags.nonce, signal, onProgress }),
     )
-    session.exitCode = EXIT_OF_STATUS[verdict.status]
-    print(session, verdict, describe(verdict, proof, model))
+    for (const [i, verdict] of verdicts.entries()) {
+      const heading = files.length > 1 ? `${files[i]}: ` : ''
+      print(session, verdict, heading + describe(verdict, proofs[i], model))
+    }
+    const worst = WORST_FIRST.find((status) => verdicts.some((verdict) => verdict.status === status))
+    session.exitCode = EXIT_OF_STATUS[worst as VerdictStatus]
   })
+}
+
+async function verdictsOn(model: Model, proofs: Proof[], options: VerifyOptions): Promise<Verdict[]> {
+  return proofs.length > 1 ? await verifyAll(model, proofs, options) : [await verify(model, proofs[0], options)]
 }
 
 function describe(verdict: Verdict, proof: Proof, model: Model): string {

@@ -9,11 +9,53 @@
 
 namespace poc::binding {
 
+namespace {
+
+size_t page_slots_of(const Model& model, Dtype kv_dtype) {
+  size_t k_bytes, v_bytes;
+  return model.backend->kv_layout(model.config, kv_dtype, 1, &k_bytes, &v_bytes).page_slots();
+}
+
+// How many parts it continues, one by way of the other.
+size_t depth_of(const std::vector<Part>& parts, const Part& part) {
+  size_t depth = 0;
+  for (size_t at = part.parent; at != kNoParent; at = parts[at].parent) ++depth;
+  return depth;
+}
+
+// The part of a NativePart, behind those that are already there.
+Part read_part(const Napi::Object& object, const std::vector<Part>& before, const Config& config, size_t page_slots) {
+  Part part;
+  part.tokens = read_uint32s(object.Get("tokens"), "tokens");
+  for (const uint32_t token : part.tokens)
+    if (token >= config.vocab_size)
+      throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(config.vocab_size),
+                        std::to_string(token));
+  part.first_position = read_size(object, "firstPosition");
+  size_t shared = 0;
+  if (!object.Get("parent").IsNull()) {
+    part.parent = read_size(object, "parent");
+    if (part.parent >= before.size()) throw bad_argument("parent", "a part before this one");
+    if (depth_of(before, part) > kMaxSharedRuns) throw bad_argument("parent", "a part that continues fewer others");
+    shared = before[part.parent].first_position + before[part.parent].tokens.size();
+  }
+  if (part.first_position > shared || part.first_position % page_slots != 0)
+    throw bad_argument("firstPosition", "a multiple of pageSlots() that the parent reaches");
+  const size_t positions = part.first_position + part.tokens.size();
+  if (positions == 0) throw bad_argument("tokens", "at least one token");
+  part.samples = read_samples(object.Get("layers"), object.Get("counts"), object.Get("positions"), config.num_layers, 0,
+                              positions - 1);
+  return part;
+}
+
+}  // namespace
+
 // What a run owns. Memory is taken on the executor's thread, at the first layer.
 struct PrefillWrap::Run {
   std::shared_ptr<const Model> model;
-  std::vector<uint32_t> tokens;
-  SampleRequest samples;
+  std::vector<Part> parts;
+  std::vector<std::atomic<bool>> dropped;  // of each part; set on the JS thread, cleared where it is done
+  std::vector<size_t> num_sampled;         // at each layer up to the deepest one that is sampled
   Dtype kv_dtype;
   size_t chunk_size;
   CancelFlag cancel;
@@ -25,17 +67,19 @@ struct PrefillWrap::Run {
 
   size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
 
-  size_t num_sampled(size_t layer) const {
-    for (size_t i = 0; i < samples.layers.size(); ++i)
-      if (samples.layers[i] == layer) return samples.positions[i].size();
-    return 0;
+  void add(Part part) {
+    for (size_t i = 0; i < part.samples.layers.size(); ++i) {
+      const size_t layer = part.samples.layers[i];
+      num_sampled.resize(std::max(num_sampled.size(), layer + 1));
+      num_sampled[layer] += part.samples.positions[i].size();
+    }
+    parts.push_back(std::move(part));
   }
 
   void begin() {
     ops = model->backend->ops(*cancel);
-    cache = std::make_unique<KvCache>(*model, kv_dtype, tokens.size(), 1);
-    pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, std::vector<Part>{{tokens, samples, 0, 0, false}},
-                                          chunk_size, *cancel);
+    cache = std::make_unique<KvCache>(*model, kv_dtype, lay_out(&parts, page_slots_of(*model, kv_dtype)), 1);
+    pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, parts, chunk_size, *cancel);
   }
 
   // Gives memory back on the thread that worked: it may have to wait for the device.
@@ -51,21 +95,20 @@ struct PrefillWrap::Run {
   void step(uint8_t* k, uint8_t* v) {
     if (*cancel) throw Cancelled();
     if (!pass) begin();
+    for (size_t part = 0; part < parts.size(); ++part)
+      if (dropped[part].exchange(false)) pass->drop(part);
     while (queued.size() <= ops->layers_ahead() && pass->next()) queued.push_back(pass->take_samples());
     if (queued.empty()) return;
     const LayerSamples front = std::move(queued.front());
     queued.pop_front();
-    if (!front.rows) return;
-    const size_t bytes = front.num_rows * row_bytes();
-    const char* rows = static_cast<const char*>(front.rows->wait());
-    memcpy(k, rows, bytes);
-    memcpy(v, rows + bytes, bytes);
+    front.copy(row_bytes(), k, v);
   }
 };
 
 Napi::Function PrefillWrap::define(Napi::Env env) {
   return DefineClass(env, "Prefill",
-                     {InstanceMethod("next", &PrefillWrap::next), InstanceMethod("cancel", &PrefillWrap::cancel)});
+                     {StaticMethod("pageSlots", &PrefillWrap::page_slots), InstanceMethod("next", &PrefillWrap::next),
+                      InstanceMethod("drop", &PrefillWrap::drop), InstanceMethod("cancel", &PrefillWrap::cancel)});
 }
 
 PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PrefillWrap>(info) {
@@ -73,22 +116,35 @@ PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pref
     ModelWrap& owner = ModelWrap::unwrap(info[0]);
     auto run = std::make_shared<Run>();
     run->model = owner.model();
-    const Config& c = run->model->config;
-    run->tokens = read_uint32s(info[1], "tokens");
-    if (run->tokens.empty()) throw bad_argument("tokens", "at least one token");
-    for (const uint32_t token : run->tokens)
-      if (token >= c.vocab_size)
-        throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(c.vocab_size),
-                          std::to_string(token));
-    run->samples = read_samples(info[2], info[3], info[4], c.num_layers, 0, run->tokens.size() - 1);
-    if (run->samples.layers.empty()) throw bad_argument("layers", "at least one sampled layer");
-    size_t needed = 0;  // nothing depends on what comes after the last sample
-    for (const auto& positions : run->samples.positions) needed = std::max<size_t>(needed, positions.back() + 1);
-    run->tokens.resize(needed);
-    run->kv_dtype = read_dtype(info[5]);
-    run->chunk_size = std::max<size_t>(1, read_size(info[6], "chunkSize"));
+    run->kv_dtype = read_dtype(info[2]);
+    run->chunk_size = std::max<size_t>(1, read_size(info[3], "chunkSize"));
+    if (!info[1].IsArray()) throw bad_argument("parts", "an array");
+    const auto parts = info[1].As<Napi::Array>();
+    const size_t page_slots = page_slots_of(*run->model, run->kv_dtype);
+    for (uint32_t i = 0; i < parts.Length(); ++i) {
+      const Napi::Value part = parts.Get(i);
+      if (!part.IsObject()) throw bad_argument("parts", "an array of objects");
+      run->add(read_part(part.As<Napi::Object>(), run->parts, run->model->config, page_slots));
+    }
+    if (run->num_sampled.empty()) throw bad_argument("layers", "at least one sampled layer");
+    run->dropped = std::vector<std::atomic<bool>>(run->parts.size());
     run->cancel = cancel_ = owner.new_cancel_flag();
     run_ = std::move(run);
+  });
+}
+
+Napi::Value PrefillWrap::page_slots(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const size_t slots = page_slots_of(*ModelWrap::unwrap(info[0]).model(), read_dtype(info[1]));
+    return Napi::Number::New(info.Env(), static_cast<double>(slots));
+  });
+}
+
+void PrefillWrap::drop(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const size_t part = read_size(info[0], "part");
+    if (part >= run_->parts.size()) throw bad_argument("part", "a part of this pass");
+    run_->dropped[part] = true;
   });
 }
 
@@ -98,10 +154,10 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
     if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
-      const bool done = next_layer_ > run->samples.layers.back();
-      const size_t bytes = done ? 0 : run->num_sampled(next_layer_) * run->row_bytes();
+      const size_t num_layers = run->num_sampled.size();
+      const bool done = next_layer_ == num_layers, last = next_layer_ + 1 == num_layers;
+      const size_t bytes = done ? 0 : run->num_sampled[next_layer_] * run->row_bytes();
       uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
-      const bool last = next_layer_ == run->samples.layers.back();
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
       return executor(info.Env())
           .run(

@@ -1,4 +1,4 @@
-// The JS class Prefill: one verification's pass, a layer a call.
+// The JS class Prefill: one pass over the sequences of one or several verifications, a layer a call.
 #pragma once
 #include <napi.h>
 
@@ -10,14 +10,18 @@ namespace poc::binding {
 class PrefillWrap : public Napi::ObjectWrap<PrefillWrap> {
  public:
   static Napi::Function define(Napi::Env env);
-  // new Prefill(model, tokens, layers, counts, positions, kvDtype, chunkSize)
+  // new Prefill(model, parts, kvDtype, chunkSize); parts as NativePart in lib/addon.ts.
   explicit PrefillWrap(const Napi::CallbackInfo& info);
 
  private:
   struct Run;
-  // next(k, v): Promise<number>: computes K and V of the next layer, writes the rows sampled there (none:
-  // empty arrays) and gives the layer's number; -1 after the last one.
+  // pageSlots(model, kvDtype): what a part's firstPosition must be a multiple of.
+  static Napi::Value page_slots(const Napi::CallbackInfo& info);
+  // next(k, v): Promise<number>: computes K and V of the next layer, writes the rows sampled there, parts in
+  // order, positions ascending (none: empty arrays), and gives the layer's number; -1 after the last one.
   Napi::Value next(const Napi::CallbackInfo& info);
+  // drop(part): its samples are not wanted any more; their rows still come, with unspecified contents.
+  void drop(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Run> run_;

@@ -25,11 +25,21 @@ struct RopeKvArgs {
   void *sampled_k, *sampled_v;   // (sampled rows, num_kv_heads, head_dim) in the cache's dtype
 };
 
+// Keys that a sequence shares with others: those below `end`, and not below the end of the run before, stand at
+// slot first_slot + key. Both are multiples of the cache's page_slots(), so that no page is shared in part.
+struct SharedKeys {
+  size_t end, first_slot;
+};
+
+constexpr size_t kMaxSharedRuns = 32;  // of one sequence
+
 // Rows of one sequence at consecutive positions.
 struct Segment {
-  size_t first_row, rows;  // among the rows of the op
-  size_t first_position;   // the first row's, in its sequence
-  size_t first_slot;       // where position 0 of the sequence stands; a multiple of the cache's page_slots()
+  size_t first_row, rows;              // among the rows of the op
+  size_t first_position;               // the first row's, in its sequence
+  size_t first_slot;                   // keys that are not shared stand at first_slot + key; a multiple of page_slots()
+  const SharedKeys* shared = nullptr;  // host memory; ends ascending
+  size_t num_shared = 0;
 };
 
 // Causal grouped-query attention; each row sees the keys of its own sequence, up to its own position.

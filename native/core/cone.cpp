@@ -4,27 +4,95 @@
 
 namespace poc {
 
-Cone::Cone(const std::vector<Part>& parts, size_t num_layers) {
-  for (const Part& part : parts)
-    num_layers_ = std::max<size_t>(num_layers_,
-                                   part.complete ? num_layers
-                                                 : (part.samples.layers.empty() ? 0 : part.samples.layers.back() + 1));
-  sampled_.resize(num_layers_);
-  for (const Part& part : parts) {
-    Range range{num_rows_, part.tokens.size(), part.first_position, part.first_slot, {}};
-    range.needed.assign(num_layers_ + 1, part.complete ? range.rows : 0);
-    for (size_t i = 0; i < part.samples.layers.size(); ++i) {
-      const size_t layer = part.samples.layers[i];
-      for (const uint32_t position : part.samples.positions[i])
-        sampled_[layer].push_back(static_cast<uint32_t>(range.first_row + position - range.first_position));
-      const size_t rows = part.samples.positions[i].back() - range.first_position + 1;
-      range.needed[layer] = std::max(range.needed[layer], rows);
-    }
-    for (size_t layer = num_layers_; layer-- > 0;)
-      range.needed[layer] = std::max(range.needed[layer], range.needed[layer + 1]);
-    num_rows_ += range.rows;
-    ranges_.push_back(std::move(range));
+size_t lay_out(std::vector<Part>* parts, size_t page_slots) {
+  size_t slots = 0;
+  for (Part& part : *parts) {
+    part.first_slot = slots - part.first_position;
+    slots += (part.tokens.size() + page_slots - 1) / page_slots * page_slots;
   }
+  return slots;
+}
+
+Cone::Cone(const std::vector<Part>& parts, size_t num_layers) {
+  for (const Part& part : parts) {
+    const size_t deepest = part.samples.layers.empty() ? 0 : part.samples.layers.back() + 1;
+    num_layers_ = std::max(num_layers_, part.complete ? num_layers : deepest);
+  }
+  asked_.resize(num_layers_);
+  for (const Part& part : parts) add(part);
+  sampled_ = asked_;
+  for (std::vector<uint32_t>& rows : sampled_) {
+    std::sort(rows.begin(), rows.end());
+    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  }
+  count_needed();
+}
+
+void Cone::add(const Part& part) {
+  ranges_.push_back({num_rows_,
+                     part.tokens.size(),
+                     part.first_position,
+                     part.first_slot,
+                     part.parent,
+                     part.complete,
+                     shared_keys(part),
+                     {},
+                     {}});
+  num_rows_ += part.tokens.size();
+  add_samples(ranges_.size() - 1, part.samples);
+}
+
+// The parent's runs up to where it is left, and its own.
+std::vector<SharedKeys> Cone::shared_keys(const Part& part) const {
+  if (part.parent == kNoParent || part.first_position == 0) return {};
+  const Range& parent = ranges_[part.parent];
+  std::vector<SharedKeys> runs = parent.shared;
+  runs.push_back({part.first_position, parent.first_slot});
+  while (runs.size() > 1 && runs[runs.size() - 2].end >= part.first_position) runs.pop_back();
+  runs.back().end = part.first_position;
+  return runs;
+}
+
+void Cone::add_samples(size_t range, const SampleRequest& samples) {
+  std::vector<Need>& needs = ranges_[range].needs;
+  for (size_t i = 0; i < samples.layers.size(); ++i)
+    for (const uint32_t position : samples.positions[i]) {
+      size_t owner = range;
+      while (position < ranges_[owner].first_position) owner = ranges_[owner].parent;
+      const size_t row = position - ranges_[owner].first_position, layer = samples.layers[i];
+      asked_[layer].push_back(static_cast<uint32_t>(ranges_[owner].first_row + row));
+      if (needs.empty() || needs.back().layer != layer || needs.back().range != owner)
+        needs.push_back({layer, owner, 0});
+      needs.back().rows = row + 1;
+    }
+}
+
+void Cone::count_needed() {
+  for (Range& range : ranges_) range.needed.assign(num_layers_ + 1, range.complete ? range.rows : 0);
+  for (const Range& range : ranges_)
+    for (const Need& need : range.needs) {
+      size_t& needed = ranges_[need.range].needed[need.layer];
+      needed = std::max(needed, need.rows);
+    }
+  // Parts come after those they continue.
+  for (size_t i = ranges_.size(); i-- > 0;) {
+    Range& range = ranges_[i];
+    for (size_t layer = num_layers_; layer-- > 0;) {
+      range.needed[layer] = std::max(range.needed[layer], range.needed[layer + 1]);
+      if (range.needed[layer + 1] == 0) continue;
+      // Its rows go through attention, which reads what they share.
+      for (size_t end = range.first_position, at = range.parent; end > 0 && at != kNoParent; at = ranges_[at].parent) {
+        Range& owner = ranges_[at];
+        if (end > owner.first_position) owner.needed[layer] = std::max(owner.needed[layer], end - owner.first_position);
+        end = std::min(end, owner.first_position);
+      }
+    }
+  }
+}
+
+void Cone::drop(size_t part) {
+  ranges_[part].needs.clear();
+  count_needed();
 }
 
 std::vector<Span> Cone::rows(size_t layer) const {
@@ -44,7 +112,13 @@ bool Cone::only_samples(size_t layer) const {
   return layer + 1 == num_layers_ && rows(num_layers_).empty() && !sampled_[layer].empty();
 }
 
-std::vector<uint32_t> Cone::sampled_rows(size_t layer) const { return sampled_[layer]; }
+std::vector<uint32_t> Cone::sample_places(size_t layer) const {
+  const std::vector<uint32_t>& rows = sampled_[layer];
+  std::vector<uint32_t> places;
+  for (const uint32_t row : asked_[layer])
+    places.push_back(static_cast<uint32_t>(std::lower_bound(rows.begin(), rows.end(), row) - rows.begin()));
+  return places;
+}
 
 std::vector<Segment> Cone::segments(size_t first_row, size_t rows) const {
   std::vector<Segment> segments;
@@ -52,8 +126,8 @@ std::vector<Segment> Cone::segments(size_t first_row, size_t rows) const {
     const size_t first = std::max(first_row, range.first_row);
     const size_t last = std::min(first_row + rows, range.first_row + range.rows);
     if (first < last)
-      segments.push_back(
-          {first - first_row, last - first, range.first_position + (first - range.first_row), range.first_slot});
+      segments.push_back({first - first_row, last - first, range.first_position + (first - range.first_row),
+                          range.first_slot, range.shared.data(), range.shared.size()});
   }
   return segments;
 }

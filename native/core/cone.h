@@ -14,16 +14,27 @@ struct SampleRequest {
   std::vector<std::vector<uint32_t>> positions;
 };
 
+constexpr size_t kNoParent = static_cast<size_t>(-1);
+
 // One sequence's share of a pass: tokens at consecutive positions from `first_position` on.
 struct Part {
-  std::vector<uint32_t> tokens;
-  SampleRequest samples;  // positions of the sequence, each one of these tokens
+  std::vector<uint32_t> tokens;  // none, where the parent has all that the sequence needs
+  SampleRequest samples;         // positions of the sequence, shared ones too
   size_t first_position = 0;
-  size_t first_slot = 0;  // see Segment
+  size_t first_slot = 0;  // see Segment and lay_out()
   // Every row of every layer is needed, hidden state included (prompts, decoding), not only what the
   // samples depend on (verification).
   bool complete = false;
+  // A part before this one, which has the rows of positions 0 .. first_position - 1, itself or by continuing
+  // others: the prefix that both share is computed once. first_position is then a multiple of the cache's
+  // page_slots(), and at most kMaxSharedRuns parts are continued. kNoParent: what comes before is in the cache.
+  size_t parent = kNoParent;
 };
+
+// Gives each part its own slots, a whole number of pages behind those of the part before; returns how many slots
+// the cache needs. Shared positions have no slots of their own, so that first_slot + first_position is where a part
+// begins; that is never less than first_position, since all that it shares stands before it.
+size_t lay_out(std::vector<Part>* parts, size_t page_slots);
 
 struct Span {
   size_t first_row, rows;
@@ -31,11 +42,15 @@ struct Span {
 
 // The dependency cone of a pass over one or several sequences, whose rows follow one another. A row of a
 // layer needs only rows before it in its own sequence, so what is needed at a layer are leading rows of
-// each sequence: up to the last position sampled at this layer or a deeper one.
+// each part: up to the last position sampled at this layer or a deeper one, and all that is shared with a part
+// that goes through the layer.
 class Cone {
  public:
   // `num_layers`: the model's.
   Cone(const std::vector<Part>& parts, size_t num_layers);
+
+  // The part's samples are not wanted any more: from now on its rows are needed only where others share them.
+  void drop(size_t part);
 
   size_t num_rows() const { return num_rows_; }  // of all parts together
   // Layers to visit: up to the deepest one that is sampled, or all.
@@ -44,18 +59,32 @@ class Cone {
   std::vector<Span> rows(size_t layer) const;
   // Whether only the sampled rows are needed at `layer`, and of them only K and V.
   bool only_samples(size_t layer) const;
-  // Rows sampled at `layer`: parts in order, positions ascending.
-  std::vector<uint32_t> sampled_rows(size_t layer) const;
-  // Rows first_row .. of the pass, cut where sequences end; rows are counted from first_row.
+  // Rows sampled at `layer`, ascending, each once.
+  const std::vector<uint32_t>& sampled_rows(size_t layer) const { return sampled_[layer]; }
+  // For each sample of `layer`, parts in order, positions ascending: its place in sampled_rows().
+  std::vector<uint32_t> sample_places(size_t layer) const;
+  // Rows first_row .. of the pass, cut where parts end; rows are counted from first_row. Valid as long as the cone.
   std::vector<Segment> segments(size_t first_row, size_t rows) const;
 
  private:
+  // Leading rows of a range, itself or one that it continues.
+  struct Need {
+    size_t layer, range, rows;
+  };
   struct Range {
-    size_t first_row, rows, first_position, first_slot;
+    size_t first_row, rows, first_position, first_slot, parent;
+    bool complete;
+    std::vector<SharedKeys> shared;
+    std::vector<Need> needs;     // for its samples
     std::vector<size_t> needed;  // at each layer: leading rows
   };
+  void add(const Part& part);
+  void add_samples(size_t range, const SampleRequest& samples);
+  std::vector<SharedKeys> shared_keys(const Part& part) const;
+  void count_needed();
+
   std::vector<Range> ranges_;
-  std::vector<std::vector<uint32_t>> sampled_;  // at each layer
+  std::vector<std::vector<uint32_t>> asked_, sampled_;  // at each layer: rows in the parts' order; see sampled_rows()
   size_t num_rows_ = 0, num_layers_ = 0;
 };
 

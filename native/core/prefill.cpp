@@ -1,9 +1,18 @@
 #include "prefill.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cstring>
 
 namespace poc {
+
+void LayerSamples::copy(size_t row_bytes, uint8_t* k, uint8_t* v) const {
+  if (!rows) return;
+  const char* data = static_cast<const char*>(rows->wait());
+  for (size_t i = 0; i < places.size(); ++i) {
+    memcpy(k + i * row_bytes, data + places[i] * row_bytes, row_bytes);
+    memcpy(v + i * row_bytes, data + (num_rows + places[i]) * row_bytes, row_bytes);
+  }
+}
 
 Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector<Part>& parts, size_t chunk_size,
                  const std::atomic<bool>& cancelled)
@@ -43,7 +52,7 @@ void Prefill::upload_lists(const std::vector<Part>& parts) {
   all.insert(all.end(), slots.begin(), slots.end());
   std::vector<size_t> starts(last + 1, 0);  // of the layers' lists in `all`; 0: none
   for (size_t layer = 0; layer <= last; ++layer) {
-    const std::vector<uint32_t> sampled = cone_.sampled_rows(layer);
+    const std::vector<uint32_t>& sampled = cone_.sampled_rows(layer);
     if (sampled.empty() || cone_.only_samples(layer)) continue;
     starts[layer] = all.size();
     all.resize(all.size() + rows, static_cast<uint32_t>(-1));
@@ -138,7 +147,7 @@ void Prefill::write_sampled_kv(size_t layer) {
 
 // Memory for the layer's samples, K then V; null when there are none.
 std::shared_ptr<Buffer> Prefill::begin_samples(size_t layer, RopeKvArgs* args) {
-  samples_ = {layer, cone_.sampled_rows(layer).size(), nullptr};
+  samples_ = {layer, cone_.sampled_rows(layer).size(), nullptr, cone_.sample_places(layer)};
   if (samples_.num_rows == 0) return nullptr;
   const size_t bytes = samples_.num_rows * args->cache.row_bytes();
   std::shared_ptr<Buffer> buffer = model_.backend->allocate(2 * bytes);

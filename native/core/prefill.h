@@ -10,10 +10,14 @@
 namespace poc {
 
 // K and V rows of one layer's samples on their way to the host: all of K, then all of V, each
-// (num_rows, num_kv_heads, head_dim) in the cache's dtype.
+// (num_rows, num_kv_heads, head_dim) in the cache's dtype. A row that several parts share and sample is there once.
 struct LayerSamples {
   size_t layer = 0, num_rows = 0;
   std::unique_ptr<Download> rows;  // null when the layer has none
+  std::vector<uint32_t> places;    // of each sample, parts in order, positions ascending: its row
+
+  // Waits, and writes K and V of each sample in the order of `places`.
+  void copy(size_t row_bytes, uint8_t* k, uint8_t* v) const;
 };
 
 // One pass over one or several sequences, packed behind one another: each gets the bits it has alone.
@@ -21,10 +25,13 @@ struct LayerSamples {
 // way before anything deeper is computed.
 class Prefill {
  public:
-  // `cache` has one layer (verification) or all, and room for every part at its first_slot.
+  // `cache` has one layer (verification) or all, and room for every part; see lay_out().
   Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector<Part>& parts, size_t chunk_size,
           const std::atomic<bool>& cancelled);
 
+  // The part's samples, and what only they need, are left out from the next layer on; what stands in their place
+  // then is unspecified.
+  void drop(size_t part) { cone_.drop(part); }
   // Queues the work up to K and V of the next layer; false once all layers of the cone were visited and
   // what is needed of the last one is complete.
   bool next();
@@ -60,7 +67,7 @@ class Prefill {
   const Model& model_;
   Ops& ops_;
   KvCache& cache_;
-  const Cone cone_;
+  Cone cone_;
   const size_t chunk_size_;
   LayerWalk layers_;
   size_t next_layer_ = 0;

@@ -30,12 +30,9 @@ void Sequence::append(const std::vector<uint32_t>& tokens, const SampleRequest& 
   if (logits) last = head(*ops, pass.last_hidden());
   const size_t row_bytes = cache_.layer(0).row_bytes();
   for (const LayerSamples& some : samples) {
-    const size_t bytes = some.num_rows * row_bytes;
-    const char* rows = static_cast<const char*>(some.rows->wait());
-    memcpy(k, rows, bytes);
-    memcpy(v, rows + bytes, bytes);
-    k += bytes;
-    v += bytes;
+    some.copy(row_bytes, k, v);
+    k += some.places.size() * row_bytes;
+    v += some.places.size() * row_bytes;
   }
   // A pass without samples or logits is waited for as well: failures belong to this call.
   if (!last) last = ops->download(model_->backend->allocate(sizeof(float)), sizeof(float));

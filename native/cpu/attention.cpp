@@ -28,7 +28,12 @@ struct Work {
   size_t vecs;                            // vectors of 16 in a padded head
   float *q, *scores, *packed, *out;
 
-  size_t slot(size_t key) const { return block.segment.first_slot + key; }
+  size_t slot(size_t key) const {
+    const Segment& s = block.segment;
+    size_t run = 0;
+    while (run < s.num_shared && key >= s.shared[run].end) ++run;
+    return (run < s.num_shared ? s.shared[run].first_slot : s.first_slot) + key;
+  }
   float* score(size_t row, size_t key) const { return scores + row * stride + (key - all.first); }
 };
 
@@ -96,10 +101,21 @@ void softmax_numerators(float* scores, size_t count, float scale) {
   for (i = 0; i < count; i += kLanes) store(scores + i, exp32(sub(load(scores + i), Vec(top))));
 }
 
+// Calls f for the parts of `keys` whose slots follow one another, ascending.
+template <class F>
+void for_runs(const Work& w, Keys keys, F f) {
+  const Segment& s = w.block.segment;
+  for (size_t run = 0; run <= s.num_shared && keys.first < keys.last; ++run) {
+    const size_t end = run < s.num_shared && s.shared[run].end < keys.last ? s.shared[run].end : keys.last;
+    if (keys.first >= end) continue;
+    f(Keys{keys.first, end});
+    keys.first = end;
+  }
+}
+
 // Goes on with one row's chains over keys [first, last): out += p v, sum += p.
 template <class D>
 void weigh_row(const Work& w, size_t row, Keys keys, float* sum) {
-  if (keys.first >= keys.last) return;
   const auto* v = static_cast<const typename D::Value*>(w.args.cache.v);
   const KvLayout& layout = w.args.cache.v_layout;
   const float* p = w.score(row, keys.first);
@@ -111,7 +127,6 @@ void weigh_row(const Work& w, size_t row, Keys keys, float* sum) {
 // The keys that all rows see, for all rows at once.
 template <class D>
 void weigh_common(const Work& w, Keys keys, float* sums) {
-  if (keys.first >= keys.last) return;
   const auto* v = static_cast<const typename D::Value*>(w.args.cache.v);
   const KvLayout& layout = w.args.cache.v_layout;
   Rows scores{w.scores + (keys.first - w.all.first), w.rows, keys.last - keys.first, w.stride};
@@ -137,12 +152,14 @@ void attend(const Work& w) {
   // Seen by all rows: from where the last row begins to where the first row ends.
   Keys common{keys_of_row(w.block, w.first_row + w.rows - 1).first, keys_of_row(w.block, w.first_row).last};
   if (common.first > common.last) common.first = common.last;
-  for (size_t row = 0; row < w.rows; ++row)
-    weigh_row<D>(w, row, {keys_of_row(w.block, w.first_row + row).first, common.first}, sums + row);
-  weigh_common<D>(w, common, sums);
+  const auto weigh = [&](size_t row, Keys keys) {
+    for_runs(w, keys, [&](Keys run) { weigh_row<D>(w, row, run, sums + row); });
+  };
+  for (size_t row = 0; row < w.rows; ++row) weigh(row, {keys_of_row(w.block, w.first_row + row).first, common.first});
+  for_runs(w, common, [&](Keys run) { weigh_common<D>(w, run, sums); });
   for (size_t row = 0; row < w.rows; ++row) {
     const Keys keys = keys_of_row(w.block, w.first_row + row);
-    weigh_row<D>(w, row, {common.last > keys.first ? common.last : keys.first, keys.last}, sums + row);
+    weigh(row, {common.last > keys.first ? common.last : keys.first, keys.last});
   }
   const size_t head_dim = w.args.cache.head_dim;
   for (size_t row = 0; row < w.rows; ++row) {

@@ -9,7 +9,7 @@
 
 namespace poc::cuda {
 
-constexpr uint32_t kAbiVersion = 1;
+constexpr uint32_t kAbiVersion = 2;
 constexpr const char* kEntryName = "poc_cuda_api";
 constexpr size_t kMaxHeadDim = 256;  // that there are kernels for
 

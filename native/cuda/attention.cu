@@ -2,8 +2,6 @@
 // one ascending chain over the row's own keys (docs/NUMERICS.md, section 7). Two passes over the keys: the
 // first finds each row's maximum, the second makes the same scores again and weighs V, so that no scores
 // are kept in device memory.
-#include <algorithm>
-
 #include "../core/elementary.h"
 #include "../core/error.h"
 #include "tile.cuh"
@@ -12,13 +10,15 @@ namespace poc::cuda {
 namespace {
 
 constexpr int kRows = 64, kKeys = 64, kThreads = 128, kScoreDims = 32;
-constexpr int kWeightStride = kKeys + 4;  // rows fall into different banks
-constexpr int kMaxSegments = 64;          // that one launch takes
+constexpr int kWeightStride = kKeys + 4;           // rows fall into different banks
+constexpr int kMaxSegments = 64, kMaxShared = 64;  // that one launch takes
+static_assert(kMaxSharedRuns <= kMaxShared, "any segment fits into a launch");
 static_assert(kKeys == kPageSlots, "a tile of keys is a page");
 
 struct Span {
   uint32_t first_row, rows, first_position, first_slot;
   uint32_t first_tile;  // of kRows rows
+  uint32_t first_shared, num_shared;
 };
 
 struct Args {
@@ -29,6 +29,7 @@ struct Args {
   uint32_t group, window;  // query heads of one KV head; 0: no window
   uint32_t num_spans;
   Span spans[kMaxSegments];
+  SharedKeys shared[kMaxShared];
   const uint32_t* stop;
 };
 
@@ -36,6 +37,14 @@ struct Args {
 struct RowTile {
   uint32_t row, rows, position, slot;  // row of q; slot of position 0
   int window;
+  const SharedKeys* shared;
+  uint32_t num_shared;
+  // Of a page's first key: the others follow it.
+  __device__ __forceinline__ uint32_t slot_of(int key) const {
+    uint32_t run = 0;
+    while (run < num_shared && static_cast<uint32_t>(key) >= shared[run].end) ++run;
+    return (run < num_shared ? static_cast<uint32_t>(shared[run].first_slot) : slot) + static_cast<uint32_t>(key);
+  }
   __device__ __forceinline__ int first_key(int row_in_tile) const {
     const int last = static_cast<int>(position) + row_in_tile;
     return window && last + 1 > window ? last + 1 - window : 0;
@@ -56,9 +65,11 @@ static __device__ __forceinline__ RowTile find_rows(const Args& args) {
   uint32_t at = 0;
   while (at + 1 < args.num_spans && args.spans[at + 1].first_tile <= tile) ++at;
   const Span& span = args.spans[at];
-  const uint32_t first = (tile - span.first_tile) * kRows;
-  return {span.first_row + first, min(span.rows - first, static_cast<uint32_t>(kRows)), span.first_position + first,
-          span.first_slot, static_cast<int>(args.window)};
+  const SharedKeys* shared = args.shared + span.first_shared;
+  const uint32_t first = (tile - span.first_tile) * kRows, rows = min(span.rows - first, static_cast<uint32_t>(kRows));
+  return {
+      span.first_row + first, rows, span.first_position + first, span.first_slot, static_cast<int>(args.window), shared,
+      span.num_shared};
 }
 
 template <int DIM>
@@ -146,7 +157,7 @@ static __device__ __forceinline__ void find_tops(const Smem<DIM>& smem, const Ar
   const int last = rows.last_key(static_cast<int>(rows.rows) - 1);
   for (int key = rows.first_key(0) / kKeys * kKeys; key <= last; key += kKeys) {
     float scores[8][4];
-    make_scores<T>(scores, smem, args, tile, head, rows.slot + key, scale);
+    make_scores<T>(scores, smem, args, tile, head, rows.slot_of(key), scale);
     const bool all = rows.all_see(key);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
@@ -238,11 +249,12 @@ __global__ void __launch_bounds__(kThreads, 2) attention_kernel(const __grid_con
   const int last = rows.last_key(static_cast<int>(rows.rows) - 1);
   for (int key = rows.first_key(0) / kKeys * kKeys; key <= last; key += kKeys) {
     float scores[8][4];
-    make_scores<T>(scores, smem, args, tile, kv_head, rows.slot + key, scale);
+    const uint32_t slot = rows.slot_of(key);
+    make_scores<T>(scores, smem, args, tile, kv_head, slot, scale);
     make_weights(scores, smem, rows, tile, key);
     for (int offset = 0; offset < kKeys; offset += S::kValueRows) {
       __syncthreads();  // weights are there; all are done with what stands in `piece`
-      load_v<T, DIM>(smem.piece, args, kv_head, rows.slot + key + offset, S::kValueRows);
+      load_v<T, DIM>(smem.piece, args, kv_head, slot + offset, S::kValueRows);
       __syncthreads();
       weigh(out, smem, rows, value_tile, key, offset);
     }
@@ -268,6 +280,24 @@ void launch(Queue queue, const Args& args, uint32_t num_tiles, uint32_t num_head
   POC_LAUNCH((attention_kernel<T, DIM>), dim3(num_tiles, num_heads), kThreads, smem, queue.stream, args);
 }
 
+uint32_t u32(size_t n) { return static_cast<uint32_t>(n); }
+
+// Puts segments from `first` on into a launch, as many as it takes; their number of tiles.
+uint32_t add_segments(Args* args, const AttentionArgs& op, size_t first) {
+  uint32_t tiles = 0, num_shared = 0;
+  args->num_spans = 0;
+  for (size_t i = first; i < op.num_segments && args->num_spans < kMaxSegments; ++i) {
+    const Segment& s = op.segments[i];
+    if (num_shared + s.num_shared > kMaxShared) break;
+    args->spans[args->num_spans++] = {u32(s.first_row),  u32(s.rows), u32(s.first_position),
+                                      u32(s.first_slot), tiles,       num_shared,
+                                      u32(s.num_shared)};
+    for (size_t run = 0; run < s.num_shared; ++run) args->shared[num_shared++] = s.shared[run];
+    tiles += ceil_div(s.rows, kRows);
+  }
+  return tiles;
+}
+
 }  // namespace
 
 void attention(Queue queue, const AttentionArgs& op) {
@@ -280,15 +310,8 @@ void attention(Queue queue, const AttentionArgs& op) {
   // A window longer than any sequence is none.
   args.window = static_cast<uint32_t>(op.sliding_window < (size_t{1} << 30) ? op.sliding_window : 0);
   args.stop = queue.stop;
-  for (size_t first = 0; first < op.num_segments; first += kMaxSegments) {
-    args.num_spans = static_cast<uint32_t>(std::min<size_t>(kMaxSegments, op.num_segments - first));
-    uint32_t tiles = 0;
-    for (uint32_t i = 0; i < args.num_spans; ++i) {
-      const Segment& s = op.segments[first + i];
-      args.spans[i] = {static_cast<uint32_t>(s.first_row), static_cast<uint32_t>(s.rows),
-                       static_cast<uint32_t>(s.first_position), static_cast<uint32_t>(s.first_slot), tiles};
-      tiles += ceil_div(s.rows, kRows);
-    }
+  for (size_t first = 0; first < op.num_segments; first += args.num_spans) {
+    const uint32_t tiles = add_segments(&args, op, first);
     with_dtype(op.cache.dtype, [&](auto value) {
       using T = decltype(value);
       const auto heads = static_cast<uint32_t>(num_heads);

@@ -94,9 +94,17 @@ mutant("query heads interleaved over KV heads", A, "plain", "attention",
 mutant("segment search off by one", A, "plain", "attention",
        ("args.spans[at + 1].first_tile <= tile", "args.spans[at + 1].first_tile < tile"))
 mutant("later launches take the first segments again", A, "plain", "attention",
-       ("op.segments[first + i]", "op.segments[i]"))
+       ("size_t i = first; i < op", "size_t i = 0; i < op"))
 mutant("V read from the first sequence's slots", A, "plain", "attention",
-       ("rows.slot + key + offset", "key + offset"))
+       ("kv_head, slot + offset", "kv_head, key + offset"))
+mutant("shared keys go on behind their end", A, "plain", "attention",
+       (">= shared[run].end", "> shared[run].end"))
+mutant("shared keys are not looked for", A, "plain", "attention",
+       ("static_cast<uint32_t>(shared[run].first_slot) : slot", "slot : slot"))
+mutant("every segment shares what the first one does", A, "plain", "attention",
+       ("args.shared + span.first_shared", "args.shared"))
+mutant("more shared runs than a launch takes", A, "plain", "attention",
+       ("if (num_shared + s.num_shared > kMaxShared) break;", "num_shared %= kMaxShared - 1;"))
 mutant("rows of q past the segment are read", A, "plain", "attention",
        ("min(span.rows - first, static_cast<uint32_t>(kRows))", "static_cast<uint32_t>(kRows)"))
 # ---- attention: arithmetic ----

@@ -469,6 +469,7 @@ void rope_kv_rotates_and_writes(Device& device) {
 struct AttentionCase {
   size_t heads, kv_heads, head_dim, window;
   std::vector<std::array<size_t, 2>> sequences;  // rows and first position of each
+  std::vector<size_t> shared_ends = {};          // keys up to them stand elsewhere; of each sequence that comes so far
 };
 
 // Scores far apart, so that weights vanish, and values that no chain should meet out of turn.
@@ -483,20 +484,35 @@ void make_wild(Random& random, Array* q, Array* k, Array* v) {
 void hold_attention(Device& device, const AttentionCase& s, Dtype dtype, bool wild) {
   const size_t kv_size = s.kv_heads * s.head_dim, q_size = s.heads * s.head_dim;
   std::vector<Segment> segments;
+  std::vector<std::vector<SharedKeys>> shared(s.sequences.size());
   size_t rows = 0, capacity = 0;
-  for (const auto& [count, first] : s.sequences) capacity += (count + first + 63) / 64 * 64 + 64;
+  for (const auto& [count, first] : s.sequences)
+    capacity += (count + first + 63) / 64 * 64 + 64 * (1 + s.shared_ends.size());
   Cache cache(device, s.kv_heads, s.head_dim, dtype, capacity, 0xff);
   Array all_q(0, q_size), expected(0, q_size);
   for (const auto& [count, first] : s.sequences) {
     const size_t keys = count + first;
-    capacity -= (keys + 63) / 64 * 64 + 64;
-    segments.push_back({rows, count, first, capacity});
+    std::vector<SharedKeys>& runs = shared[segments.size()];
+    size_t begin = 0;
+    for (const size_t end : s.shared_ends) {
+      if (end > first) break;
+      capacity -= end - begin + 64;
+      runs.push_back({end, capacity - begin});
+      begin = end;
+    }
+    capacity -= (keys - begin + 63) / 64 * 64 + 64;
+    segments.push_back({rows, count, first, capacity - begin, runs.data(), runs.size()});
     Array q = random_array(device.random, count, q_size, 3), k = random_array(device.random, keys, kv_size, 2, 0.125f),
           v = random_array(device.random, keys, kv_size, 1, 0.5f);
     if (wild) make_wild(device.random, &q, &k, &v);
     for (float& x : k.data) x = reference::stored(x, dtype);
     for (float& x : v.data) x = reference::stored(x, dtype);
-    for (size_t key = 0; key < keys; ++key) cache.write(capacity + key, k.row(key), v.row(key));
+    for (size_t key = 0; key < keys; ++key) {
+      size_t slot = capacity - begin + key;
+      for (size_t run = runs.size(); run-- > 0;)
+        if (key < runs[run].end) slot = runs[run].first_slot + key;
+      cache.write(slot, k.row(key), v.row(key));
+    }
     const Array out = reference::attention(q, k, v, s.head_dim, first, s.window);
     all_q.data.insert(all_q.data.end(), q.data.begin(), q.data.end());
     expected.data.insert(expected.data.end(), out.data.begin(), out.data.end());
@@ -547,6 +563,21 @@ void attention_of_many_sequences(Device& device) {
   AttentionCase s{2, 1, 8, 0, {}};
   for (size_t i = 0; i < 150; ++i) s.sequences.push_back({1, i % 70});
   hold_attention(device, s, kDtypes[device.turn % 3], false);
+}
+
+void attention_of_shared_keys(Device& device) {
+  size_t number = device.turn;
+  for (const AttentionCase& s : {AttentionCase{2, 1, 16, 0, {{30, 64}}, {64}},
+                                 {2, 1, 16, 0, {{67, 150}}, {64, 128}},
+                                 {2, 1, 64, 0, {{3, 0}, {66, 64}, {2, 200}, {1, 192}}, {64, 192}},
+                                 {2, 2, 80, 70, {{70, 64}, {5, 140}}, {64, 128}},
+                                 {1, 1, 256, 9, {{70, 64}}, {64}}})
+    for (const bool wild : {false, true}) hold_attention(device, s, kDtypes[number++ % 3], wild);
+  // More runs, then more segments, than one launch takes.
+  AttentionCase many{2, 1, 8, 0, {}, {64, 128}};
+  for (size_t i = 0; i < 40; ++i) many.sequences.push_back({1, 130 + i % 70});
+  for (size_t i = 0; i < 70; ++i) many.sequences.push_back({1, i % 70});
+  hold_attention(device, many, kDtypes[device.turn % 3], false);
 }
 
 // ---- extract -------------------------------------------------------------------------------------
@@ -691,6 +722,7 @@ int main(int argc, char** argv) {
   RUN_NAMED(attention_of_every_head_dim_and_group);
   RUN_NAMED(attention_of_chunks_windows_and_sequences);
   RUN_NAMED(attention_of_many_sequences);
+  RUN_NAMED(attention_of_shared_keys);
   RUN_NAMED(extract_finds_rows_in_every_layout);
   RUN_NAMED(a_stopped_run_writes_nothing);
   return result();

@@ -3,7 +3,7 @@
 #include "../core/prefill.h"
 #include "../cuda/module_backend.h"
 #include "../emulator/emulator.h"
-#include "random_model.h"
+#include "packed_pass.h"
 
 extern "C" const poc::cuda::Api* poc_cuda_api(uint32_t abi_version);
 
@@ -103,48 +103,33 @@ void decoding_has_the_cpu_s_bits() {
 
 // Samples of several sequences in one pass, with layers queued ahead as verification does.
 void packed_sequences_have_the_bits_they_have_alone() {
+  Random random(40);
   for (const Schedule& schedule : schedules())
     for (const RandomModel& m : random_models()) {
       set(schedule);
-      const auto cpu = m.load(2, "auto"), device = m.load_on(device_backend());
-      std::vector<Part> parts;
-      std::vector<PassResult> full;
-      size_t slots = 0;
-      const auto last_layer = static_cast<uint32_t>(m.config.num_layers - 1);
-      for (const size_t length : {size_t{5}, size_t{64}, size_t{1}, size_t{70}}) {
-        std::vector<uint32_t> tokens = m.tokens(length);
-        tokens[0] = static_cast<uint32_t>(parts.size());
-        full.push_back(whole_pass(cpu, m.kv, tokens, 64));
-        const auto last = static_cast<uint32_t>(length - 1);
-        SampleRequest samples{{0, last_layer}, {{last / 2, last}, {last}}};
-        if (last == 0) samples = {{1}, {{0}}};
-        if (last > 0 && last / 2 == last) samples.positions[0] = {last};
-        parts.push_back({tokens, samples, 0, slots, false});
-        slots += (length + 63) / 64 * 64;
-      }
-      KvCache cache(*device, m.kv, slots, 1);
-      const auto ops = device->backend->ops(never);
-      Prefill pass(*device, *ops, cache, parts, 50, never);
-      std::vector<LayerSamples> all;
-      while (pass.next()) all.push_back(pass.take_samples());
-      const size_t row = full[0].row_bytes;
-      for (const LayerSamples& got : all) {
-        if (!got.rows) continue;
-        const char* rows = static_cast<const char*>(got.rows->wait());
-        size_t at = 0;
-        for (size_t p = 0; p < parts.size(); ++p)
-          for (size_t i = 0; i < parts[p].samples.layers.size(); ++i) {
-            if (parts[p].samples.layers[i] != got.layer) continue;
-            for (const uint32_t position : parts[p].samples.positions[i]) {
-              CHECK(!memcmp(rows + at * row, full[p].k[got.layer].data() + position * row, row), m.name, " k ", p);
-              CHECK(!memcmp(rows + (got.num_rows + at) * row, full[p].v[got.layer].data() + position * row, row),
-                    m.name, " v ", p);
-              ++at;
-            }
-          }
-        CHECK(at == got.num_rows, m.name);
-      }
+      const auto sequences = branched(m, m.load(2, "auto"), random,
+                                      {{kNoParent, 0, 5}, {kNoParent, 0, 64}, {kNoParent, 0, 1}, {kNoParent, 0, 70}});
+      hold_packed(*m.load_on(device_backend()), m.kv, sequences, 50, text(m.name, " ", schedule.name));
     }
+}
+
+void shared_prefixes_have_the_bits_they_have_alone() {
+  Random random(41);
+  size_t number = 0;
+  const auto models = random_models();
+  for (const Schedule& schedule : schedules()) {
+    const auto cases = trees(64, true);
+    for (size_t tree = 0; tree < cases.size(); ++tree) {
+      set(schedule);
+      const RandomModel& m = models[number % models.size()];
+      const auto sequences = branched(m, m.load(2, "auto"), random, cases[tree]);
+      const auto device = m.load_on(device_backend());
+      const size_t chunks[] = {64, 7, 1 << 20}, chunk = quick() ? 64 : chunks[number++ % 3];
+      const std::string what = text(m.name, " ", schedule.name, " tree ", tree, " by ", chunk);
+      hold_packed(*device, m.kv, sequences, chunk, what);
+      hold_packed(*device, m.kv, sequences, chunk, what + " drop", {{0, 0}, {1, sequences.size() - 1}});
+    }
+  }
 }
 
 void streamed_layers_have_the_same_bits() {
@@ -246,6 +231,7 @@ int main() {
   RUN(groups_and_head_dims_have_the_cpu_s_bits);
   RUN(decoding_has_the_cpu_s_bits);
   RUN(packed_sequences_have_the_bits_they_have_alone);
+  RUN(shared_prefixes_have_the_bits_they_have_alone);
   RUN(streamed_layers_have_the_same_bits);
   RUN(a_cancelled_run_leaves_the_model_usable);
   RUN(errors_are_typed_and_nothing_leaks);

@@ -334,12 +334,14 @@ struct Cache {
   }
   // Bytes that the layout addresses for `capacity` positions lie inside the buffers, each once.
   void put(const Array& k, const Array& v) {
-    for (size_t slot = 0; slot < k.rows; ++slot)
-      for (size_t i = 0; i < k.cols; ++i) {
-        const size_t head = i / view.head_dim, dim = i % view.head_dim;
-        store_float(view.k, view.dtype, kv_index(view.k_layout, slot, head, dim), k.at(slot, i));
-        store_float(view.v, view.dtype, kv_index(view.v_layout, slot, head, dim), v.at(slot, i));
-      }
+    for (size_t slot = 0; slot < k.rows; ++slot) put_row(k, v, slot, slot);
+  }
+  void put_row(const Array& k, const Array& v, size_t row, size_t slot) {
+    for (size_t i = 0; i < k.cols; ++i) {
+      const size_t head = i / view.head_dim, dim = i % view.head_dim;
+      store_float(view.k, view.dtype, kv_index(view.k_layout, slot, head, dim), k.at(row, i));
+      store_float(view.v, view.dtype, kv_index(view.v_layout, slot, head, dim), v.at(row, i));
+    }
   }
   std::vector<uint8_t> bytes() const {
     std::vector<uint8_t> all(static_cast<uint8_t*>(view.k), static_cast<uint8_t*>(view.k) + k_bytes);
@@ -501,12 +503,20 @@ void rope_kv_rotates_and_writes() {
 
 struct AttentionCase {
   size_t rows, heads, kv_heads, head_dim, first_position, window;
+  std::vector<size_t> shared_ends = {};  // keys up to them stand elsewhere
 };
 
+size_t kv_page(const Backend& backend) {
+  Config config;
+  config.num_kv_heads = 1, config.head_dim = 8;
+  size_t k_bytes, v_bytes;
+  return backend.kv_layout(config, Dtype::f32, 1, &k_bytes, &v_bytes).page_slots();
+}
+
 void hold_attention(Path& path, Random& random, const AttentionCase& s, Dtype dtype, bool wild) {
-  const std::string what =
-      text("attention ", path.name, " ", name_of(dtype), " ", s.rows, " rows from ", s.first_position, ", ", s.heads,
-           "/", s.kv_heads, " heads of ", s.head_dim, ", window ", s.window, wild ? " wild" : "");
+  const std::string what = text("attention ", path.name, " ", name_of(dtype), " ", s.rows, " rows from ",
+                                s.first_position, ", ", s.heads, "/", s.kv_heads, " heads of ", s.head_dim, ", window ",
+                                s.window, ", ", s.shared_ends.size(), " shared runs", wild ? " wild" : "");
   const size_t keys = s.first_position + s.rows, kv_size = s.kv_heads * s.head_dim;
   Array q = random_array(random, s.rows, s.heads * s.head_dim, 3), k = random_array(random, keys, kv_size, 2, 0.125f),
         v = random_array(random, keys, kv_size, 1, 0.5f);
@@ -517,13 +527,27 @@ void hold_attention(Path& path, Random& random, const AttentionCase& s, Dtype dt
     std::fill(k.row(keys / 2), k.row(keys / 2) + kv_size, 50.0f);  // scores far apart: weights vanish
   }
   k = all_stored(k, dtype), v = all_stored(v, dtype);
-  Cache cache(*path.backend, s.kv_heads, s.head_dim, dtype, keys + 40);
+  // Own keys first, then each shared run behind an unused page.
+  const size_t page = kv_page(*path.backend), border = s.shared_ends.empty() ? 0 : s.shared_ends.back();
+  size_t capacity = (keys - border + page - 1) / page * page + page;
+  std::vector<SharedKeys> runs;
+  for (const size_t end : s.shared_ends) {
+    const size_t begin = runs.empty() ? 0 : runs.back().end;
+    runs.push_back({end, capacity - begin});
+    capacity += end - begin + page;
+  }
+  Cache cache(*path.backend, s.kv_heads, s.head_dim, dtype, capacity);
   memset(cache.view.k, 0xff, cache.k_bytes);  // NaN in slots that no row may see
   memset(cache.view.v, 0xff, cache.v_bytes);
-  cache.put(k, v);
+  for (size_t key = 0; key < keys; ++key) {
+    size_t slot = key - border;
+    for (size_t run = runs.size(); run-- > 0;)
+      if (key < runs[run].end) slot = runs[run].first_slot + key;
+    cache.put_row(k, v, key, slot);
+  }
   const Activations qs(*path.backend, q);
   Activations out(*path.backend, s.rows, q.cols);
-  const Segment segment{0, q.rows, s.first_position, 0};
+  const Segment segment{0, q.rows, s.first_position, size_t{0} - border, runs.data(), runs.size()};
   path.ops->attention({qs.rows, out.rows, cache.view, &segment, 1, s.window});
   const Array expected = reference::attention(q, k, v, s.head_dim, s.first_position, s.window);
   hold_same(out, expected, what);
@@ -569,14 +593,33 @@ void hold_attention(Path& path, Random& random, const AttentionCase& s, Dtype dt
 
 void attention_is_exact_maximum_and_two_chains() {
   Random random(19);
-  std::vector<AttentionCase> cases{{1, 1, 1, 8, 0, 0},     {1, 4, 1, 16, 31, 0},   {1, 8, 1, 64, 32, 0},
-                                   {1, 2, 2, 80, 100, 0},  {13, 4, 4, 16, 0, 0},   {25, 8, 2, 8, 0, 0},
-                                   {12, 8, 1, 10, 33, 0},  {11, 2, 1, 80, 64, 0},  {5, 4, 1, 128, 29, 0},
-                                   {3, 2, 1, 256, 17, 0},  {6, 3, 3, 64, 63, 0},   {4, 1, 1, 16, 96, 0},
-                                   {70, 2, 1, 16, 0, 1},   {70, 2, 1, 16, 0, 2},   {70, 2, 1, 16, 0, 31},
-                                   {40, 2, 2, 16, 30, 33}, {40, 4, 2, 8, 0, 1000}, {1, 2, 1, 16, 200, 31},
-                                   {1, 2, 1, 16, 64, 1},   {13, 2, 1, 16, 50, 7},  {30, 2, 1, 16, 31, 12},
-                                   {30, 2, 1, 16, 33, 32}};
+  std::vector<AttentionCase> cases{{1, 1, 1, 8, 0, 0},
+                                   {1, 4, 1, 16, 31, 0},
+                                   {1, 8, 1, 64, 32, 0},
+                                   {1, 2, 2, 80, 100, 0},
+                                   {13, 4, 4, 16, 0, 0},
+                                   {25, 8, 2, 8, 0, 0},
+                                   {12, 8, 1, 10, 33, 0},
+                                   {11, 2, 1, 80, 64, 0},
+                                   {5, 4, 1, 128, 29, 0},
+                                   {3, 2, 1, 256, 17, 0},
+                                   {6, 3, 3, 64, 63, 0},
+                                   {4, 1, 1, 16, 96, 0},
+                                   {70, 2, 1, 16, 0, 1},
+                                   {70, 2, 1, 16, 0, 2},
+                                   {70, 2, 1, 16, 0, 31},
+                                   {40, 2, 2, 16, 30, 33},
+                                   {40, 4, 2, 8, 0, 1000},
+                                   {1, 2, 1, 16, 200, 31},
+                                   {1, 2, 1, 16, 64, 1},
+                                   {13, 2, 1, 16, 50, 7},
+                                   {30, 2, 1, 16, 31, 12},
+                                   {30, 2, 1, 16, 33, 32},
+                                   {30, 2, 1, 16, 32, 0, {32}},
+                                   {13, 4, 1, 80, 100, 0, {32, 96}},
+                                   {40, 2, 2, 16, 64, 40, {32, 64}},
+                                   {1, 8, 1, 64, 70, 0, {64}},
+                                   {30, 2, 1, 16, 64, 7, {64}}};
   for (Path& path : paths())
     for (const Dtype dtype : kDtypes)
       for (const AttentionCase& s : cases) {
@@ -593,6 +636,7 @@ void attention_splits_over_tasks() {
     hold_attention(path, random, {67, 8, 2, 32, 150, 0}, Dtype::bf16, false);
     hold_attention(path, random, {67, 8, 2, 32, 150, 90}, Dtype::f16, false);
     hold_attention(path, random, {2, 4, 1, 16, 1500, 0}, Dtype::f32, false);
+    hold_attention(path, random, {67, 8, 2, 32, 160, 90, {64, 160}}, Dtype::bf16, false);
   }
 }
 

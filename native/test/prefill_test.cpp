@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "../core/sequence.h"
-#include "random_model.h"
+#include "packed_pass.h"
 
 using namespace poc;
 using namespace poc::test;
@@ -71,67 +71,6 @@ void samples_of_each_call_are_the_rows_of_the_cache() {
   }
 }
 
-// One sequence of a packed pass, and what a pass over it alone gives.
-struct Packed {
-  std::vector<uint32_t> tokens;
-  SampleRequest samples;
-  PassResult full;
-};
-
-// Runs the cone of some sequences over a cache of one layer, as verification does, and compares the samples.
-void hold_cone(const RandomModel& m, std::shared_ptr<const Model> model, const std::vector<Packed>& sequences,
-               size_t chunk) {
-  KvView page = KvCache(*model, m.kv, 1, 1).layer(0);
-  const size_t row = page.row_bytes(), align = std::min<size_t>(page.page_slots(), 256);
-  std::vector<Part> parts;
-  size_t slots = 0, deepest = 0;
-  for (const Packed& one : sequences) {
-    parts.push_back({one.tokens, one.samples, 0, slots, false});
-    slots += (one.tokens.size() + align - 1) / align * align;
-    deepest = std::max<size_t>(deepest, one.samples.layers.back());
-  }
-  KvCache cache(*model, m.kv, slots, 1);
-  const auto ops = model->backend->ops(never);
-  Prefill pass(*model, *ops, cache, parts, chunk, never);
-  size_t visited = 0;
-  while (pass.next()) {
-    LayerSamples got = pass.take_samples();
-    CHECK(got.layer == visited, m.name);
-    const char* rows = got.rows ? static_cast<const char*>(got.rows->wait()) : nullptr;
-    size_t at = 0;
-    for (const Packed& one : sequences)
-      for (size_t i = 0; i < one.samples.layers.size(); ++i) {
-        if (one.samples.layers[i] != got.layer) continue;
-        for (const uint32_t position : one.samples.positions[i]) {
-          CHECK(at < got.num_rows, m.name);
-          const std::string where = text(m.name, " layer ", got.layer, " position ", position);
-          CHECK(!memcmp(rows + at * row, one.full.k[got.layer].data() + position * row, row), "k ", where);
-          CHECK(!memcmp(rows + (got.num_rows + at) * row, one.full.v[got.layer].data() + position * row, row), "v ",
-                where);
-          ++at;
-        }
-      }
-    CHECK(at == got.num_rows && (rows != nullptr) == (at > 0), m.name, " ", at, " of ", got.num_rows);
-    ++visited;
-  }
-  CHECK(visited == deepest + 1, m.name);
-  CHECK(!pass.next(), m.name);
-}
-
-SampleRequest random_request(Random& random, uint32_t num_layers, uint32_t num_positions) {
-  SampleRequest request;
-  for (uint32_t layer = 0; layer < num_layers; ++layer) {
-    std::vector<uint32_t> positions;
-    for (uint32_t position = 0; position < num_positions; ++position)
-      if (random.below(6) == 0) positions.push_back(position);
-    if (positions.empty() || random.below(3) == 0) continue;
-    request.layers.push_back(layer);
-    request.positions.push_back(positions);
-  }
-  if (request.layers.empty()) return {{0}, {{num_positions - 1}}};
-  return request;
-}
-
 void cones_of_samples_give_the_rows_of_full_passes() {
   Random random(31);
   for (const RandomModel& m : random_models()) {
@@ -142,7 +81,7 @@ void cones_of_samples_give_the_rows_of_full_passes() {
       const auto last = static_cast<uint32_t>(tokens.size() - 1),
                  deepest = static_cast<uint32_t>(m.config.num_layers - 1);
       const auto hold = [&](const SampleRequest& request, size_t chunk) {
-        hold_cone(m, model, {{tokens, request, full}}, chunk);
+        hold_packed(*model, m.kv, {{tokens, request, full}}, chunk, m.name);
       };
       hold({{0}, {{0}}}, 64);
       hold({{0}, {{last}}}, 64);
@@ -159,17 +98,63 @@ void packed_sequences_give_the_rows_they_give_alone() {
   for (const RandomModel& m : random_models()) {
     const auto model = m.load(2, "auto");
     for (int round = 0; round < (quick() ? 1 : 6); ++round) {
-      std::vector<Packed> sequences;
-      for (size_t i = 0; i < 2 + random.below(4); ++i) {
-        Packed one{m.tokens(1 + random.below(60)), {}, {}};
-        one.tokens[0] = static_cast<uint32_t>(i);
-        one.full = whole_pass(model, m.kv, one.tokens, 64);
-        one.samples = random_request(random, static_cast<uint32_t>(m.config.num_layers),
-                                     static_cast<uint32_t>(one.tokens.size()));
-        sequences.push_back(std::move(one));
-      }
-      hold_cone(m, model, sequences, 1 + random.below(90));
+      std::vector<Branch> branches;
+      for (size_t i = 0; i < 2 + random.below(4); ++i) branches.push_back({kNoParent, 0, 1 + random.below(60)});
+      hold_packed(*model, m.kv, branched(m, model, random, branches), 1 + random.below(90), m.name);
     }
+  }
+}
+
+void shared_prefixes_give_the_rows_they_give_alone() {
+  Random random(33);
+  size_t number = 0;
+  for (const RandomModel& m : random_models())
+    for (const std::string& simd : cpu::available_simd()) {
+      const auto model = m.load(2, simd);
+      for (const auto& branches : trees(page_slots(*model, m.kv), quick())) {
+        const std::vector<Packed> sequences = branched(m, model, random, branches);
+        for (const size_t chunk : {size_t{1}, size_t{7}, size_t{64}, size_t{1} << 20}) {
+          if (chunk != 64 && number++ % 3 != 0) continue;
+          hold_packed(*model, m.kv, sequences, chunk, text(m.name, " ", simd, " by ", chunk));
+        }
+      }
+    }
+}
+
+// What is sampled where: in the prefix alone, behind it alone, at one place by all, and by a part that needs nothing.
+void samples_of_shared_rows_go_to_every_part() {
+  Random random(34);
+  for (const RandomModel& m : random_models()) {
+    const auto model = m.load(2, "auto");
+    const auto page = static_cast<uint32_t>(page_slots(*model, m.kv));
+    const auto deepest = static_cast<uint32_t>(m.config.num_layers - 1);
+    std::vector<Packed> sequences =
+        branched(m, model, random, {{kNoParent, 0, page + 3}, {0, page, 5}, {0, page, 9}, {1, page, 0}, {0, page, 2}});
+    sequences[0].samples = {{0}, {{2}}};
+    sequences[1].samples = {{0, deepest}, {{2, page - 1}, {page + 4}}};
+    sequences[2].samples = {{0, deepest}, {{0, 2, page - 1, page + 8}, {2, page}}};
+    sequences[3].samples = {{0, deepest}, {{page - 1}, {2}}};
+    sequences[4].samples = {};
+    for (const size_t chunk : {1, 7, 64, 4096}) hold_packed(*model, m.kv, sequences, chunk, m.name);
+    // Nobody samples the deepest layer behind the prefix.
+    sequences[1].samples = sequences[2].samples = {{deepest}, {{page - 1}}};
+    hold_packed(*model, m.kv, sequences, 64, m.name);
+  }
+}
+
+void dropped_parts_change_no_other() {
+  Random random(35);
+  const RandomModel m = random_model("deep", Dtype::bf16, Dtype::bf16, shape(97, 64, 112, 6, 4, 2, 16));
+  const auto model = m.load(2, "auto");
+  for (const auto& branches : trees(page_slots(*model, m.kv), quick())) {
+    std::vector<Packed> sequences = branched(m, model, random, branches);
+    for (size_t first = 0; first < sequences.size(); ++first) {
+      const Drop drops[] = {{0, first}, {1 + random.below(4), (first + 1) % sequences.size()}};
+      hold_packed(*model, m.kv, sequences, 40, text("drop ", first), {drops[0], drops[1]});
+    }
+    std::vector<Drop> all;
+    for (size_t part = 0; part < sequences.size(); ++part) all.push_back({part % 3, part});
+    hold_packed(*model, m.kv, sequences, 40, "drop all", all);
   }
 }
 
@@ -196,30 +181,77 @@ void streamed_layers_give_the_bits_of_resident_ones() {
   }
 }
 
+using Rows = std::vector<std::pair<size_t, size_t>>;
+
+Rows rows_at(const Cone& cone, size_t layer) {
+  Rows out;
+  for (const Span& span : cone.rows(layer)) out.emplace_back(span.first_row, span.rows);
+  return out;
+}
+
 void a_cone_counts_the_rows_that_deeper_samples_need() {
-  const auto rows = [](const Cone& cone, size_t layer) {
-    std::vector<std::pair<size_t, size_t>> out;
-    for (const Span& span : cone.rows(layer)) out.emplace_back(span.first_row, span.rows);
-    return out;
-  };
-  using Rows = std::vector<std::pair<size_t, size_t>>;
   const std::vector<uint32_t> ten(10);
   const Part sampled{ten, {{0, 2, 3}, {{9}, {1, 6}, {0, 4}}}, 0, 0, false};
   const Cone cone({sampled}, 8);
   CHECK(cone.num_layers() == 4 && cone.num_rows() == 10);
-  CHECK(rows(cone, 0) == Rows({{0, 10}}) && rows(cone, 1) == Rows({{0, 7}}) && rows(cone, 2) == Rows({{0, 7}}));
-  CHECK(rows(cone, 3) == Rows({{0, 5}}) && rows(cone, 4).empty());
+  CHECK(rows_at(cone, 0) == Rows({{0, 10}}) && rows_at(cone, 1) == Rows({{0, 7}}) &&
+        rows_at(cone, 2) == Rows({{0, 7}}));
+  CHECK(rows_at(cone, 3) == Rows({{0, 5}}) && rows_at(cone, 4).empty());
   CHECK(cone.only_samples(3) && !cone.only_samples(2));
   const Cone full({{ten, {}, 5, 0, true}}, 3);
-  CHECK(rows(full, 0) == Rows({{0, 10}}) && rows(full, 3) == Rows({{0, 10}}) && !full.only_samples(2));
+  CHECK(rows_at(full, 0) == Rows({{0, 10}}) && rows_at(full, 3) == Rows({{0, 10}}) && !full.only_samples(2));
   // Behind one another: the first ends at layer 1, so that the rows of the second stand alone below it.
   const Cone two({{ten, {{1}, {{9}}}, 0, 0, false}, {ten, {{3}, {{2, 5}}}, 0, 64, false}}, 8);
-  CHECK(rows(two, 1) == Rows({{0, 16}}) && rows(two, 2) == Rows({{10, 6}}) && rows(two, 4).empty());
+  CHECK(rows_at(two, 1) == Rows({{0, 16}}) && rows_at(two, 2) == Rows({{10, 6}}) && rows_at(two, 4).empty());
   CHECK(two.sampled_rows(3) == (std::vector<uint32_t>{12, 15}));
   const std::vector<Segment> segments = two.segments(8, 5);
   CHECK(segments.size() == 2 && segments[0].rows == 2 && segments[0].first_position == 8);
   CHECK(segments[1].first_row == 2 && segments[1].rows == 3 && segments[1].first_position == 0 &&
         segments[1].first_slot == 64);
+}
+
+void a_cone_needs_what_parts_share_as_deep_as_they_go() {
+  const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
+  // 40 rows, and 8 more behind its first 32; each samples its own end, the second two layers deeper.
+  std::vector<Part> parts{{tokens(40), {{1}, {{39}}}}, {tokens(8), {{0, 3}, {{5, 36}, {39}}}, 32, 0, false, 0}};
+  CHECK(lay_out(&parts, 32) == 96 && parts[0].first_slot == 0 && parts[1].first_slot == 32);
+  Cone cone(parts, 8);
+  CHECK(cone.num_rows() == 48 && cone.num_layers() == 4);
+  CHECK(rows_at(cone, 0) == Rows({{0, 48}}) && rows_at(cone, 1) == Rows({{0, 48}}));
+  CHECK(rows_at(cone, 2) == Rows({{0, 32}, {40, 8}}));
+  CHECK(rows_at(cone, 3) == Rows({{40, 8}}) && cone.only_samples(3));  // nothing attends to the last layer's keys
+  CHECK(cone.sampled_rows(0) == (std::vector<uint32_t>{5, 44}) && cone.sampled_rows(3) == std::vector<uint32_t>{47});
+  const std::vector<Segment> segments = cone.segments(38, 5);
+  CHECK(segments.size() == 2 && segments[0].num_shared == 0 && segments[1].first_row == 2);
+  CHECK(segments[1].first_position == 32 && segments[1].first_slot == 32 && segments[1].num_shared == 1);
+  CHECK(segments[1].shared[0].end == 32 && segments[1].shared[0].first_slot == 0);
+  cone.drop(1);
+  CHECK(rows_at(cone, 0) == Rows({{0, 40}}) && rows_at(cone, 2).empty());
+  Cone other(parts, 8);
+  other.drop(0);
+  CHECK(rows_at(other, 1) == Rows({{0, 32}, {40, 8}}));
+}
+
+void runs_of_a_chain_of_parents_are_joined() {
+  const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
+  const SampleRequest end{{2}, {{99}}};
+  std::vector<Part> parts{{tokens(64), {}},
+                          {tokens(64), {}, 32, 0, false, 0},
+                          {tokens(4), end, 96, 0, false, 1},
+                          {tokens(36), end, 64, 0, false, 2},
+                          {tokens(68), end, 32, 0, false, 3}};
+  CHECK(lay_out(&parts, 32) == 64 + 64 + 32 + 64 + 96);
+  const Cone cone(parts, 3);
+  const std::vector<Segment> segments = cone.segments(0, cone.num_rows());
+  const auto runs = [&](size_t part) {
+    Rows out;
+    for (size_t i = 0; i < segments[part].num_shared; ++i)
+      out.emplace_back(segments[part].shared[i].end, segments[part].shared[i].first_slot);
+    return out;
+  };
+  CHECK(runs(0).empty() && runs(1) == Rows({{32, 0}}) && runs(2) == Rows({{32, 0}, {96, 32}}));
+  CHECK(runs(3) == Rows({{32, 0}, {64, 32}}) && runs(4) == Rows({{32, 0}}));
+  CHECK(rows_at(cone, 1) == Rows({{0, 32}, {64, 64 + 4 + 36 + 68}}));
 }
 
 void too_many_tokens_are_refused_and_change_nothing() {
@@ -339,8 +371,13 @@ int main() {
   RUN(samples_of_each_call_are_the_rows_of_the_cache);
   RUN(cones_of_samples_give_the_rows_of_full_passes);
   RUN(packed_sequences_give_the_rows_they_give_alone);
+  RUN(shared_prefixes_give_the_rows_they_give_alone);
+  RUN(samples_of_shared_rows_go_to_every_part);
+  RUN(dropped_parts_change_no_other);
   RUN(streamed_layers_give_the_bits_of_resident_ones);
   RUN(a_cone_counts_the_rows_that_deeper_samples_need);
+  RUN(a_cone_needs_what_parts_share_as_deep_as_they_go);
+  RUN(runs_of_a_chain_of_parents_are_joined);
   RUN(too_many_tokens_are_refused_and_change_nothing);
   RUN(a_cancelled_pass_can_be_repeated);
   RUN(sequences_at_once_do_not_disturb_each_other);

@@ -1,6 +1,6 @@
 // What a caller may get wrong: always an error with a code, never a crash, never a wrong verdict.
 import path from 'node:path'
-import { addon, useCudaModule } from '../../lib/addon'
+import { addon, type NativePart, useCudaModule } from '../../lib/addon'
 import { generate } from '../../lib/generate'
 import { createMatcher } from '../../lib/matcher'
 import { Model } from '../../lib/model'
@@ -9,6 +9,7 @@ import { prefill } from '../../lib/prefill'
 import type { Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
 import { verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import { makeModel, setValues } from '../models/make'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
@@ -36,6 +37,7 @@ const badOptions = [
 
 test.each([
   ['verify', (m: never, o: never) => verify(m, proof, o)],
+  ['verifyAll', (m: never, o: never) => verifyAll(m, [proof], o)],
   ['prove', (m: never, o: never) => prove(m, proof.tokens, o)],
   ['generate', (m: never, o: never) => generate(m, [0], o)],
   ['prefill', (m: never, o: never) => prefill(m, proof.tokens, createPlan(proof.header, proof.tokens), o).next()],
@@ -124,7 +126,14 @@ describe('the native classes', () => {
     for (const name of ['Model', 'Prefill', 'Sequence'] as const) {
       const Class = native()[name] as unknown as new (...args: unknown[]) => Record<string, () => unknown>
       expect(() => (Class as unknown as () => void)()).toThrow()
-      for (const args of [[], [null], [{}, {}, {}], [1, 2, 3, 4, 5, 6, 7], [model, some, some, some, some, 'f32', 1]]) {
+      for (const args of [
+        [],
+        [null],
+        [{}, {}, {}],
+        [1, 2, 3, 4, 5, 6, 7],
+        [model, some, 'f32', 1],
+        [model, [{}], 'f32', 1],
+      ]) {
         expect(() => new Class(...args)).toThrow()
       }
       for (const method of Object.getOwnPropertyNames(Class.prototype)) {
@@ -137,7 +146,7 @@ describe('the native classes', () => {
     const { Prefill } = native()
     const u32 = (...values: number[]) => Uint32Array.from(values)
     const make = (tokens: Uint32Array, layers: Uint32Array, counts: Uint32Array, positions: Uint32Array) => () =>
-      new Prefill(model.native, tokens, layers, counts, positions, 'f32', 16)
+      new Prefill(model.native, [{ tokens, parent: null, firstPosition: 0, layers, counts, positions }], 'f32', 16)
     const tokens = u32(1, 2, 3)
     expect(make(tokens, u32(6), u32(1), u32(0))).toThrow('layers') // the model has layers 0 to 5
     expect(make(tokens, u32(2, 1), u32(1, 1), u32(0, 0))).toThrow('layers')
@@ -150,10 +159,46 @@ describe('the native classes', () => {
     expect(make(tokens, u32(), u32(), u32())).toThrow('layers')
   })
 
+  test('parts that do not continue one another as they say are refused', () => {
+    const { Prefill } = native()
+    const page = Prefill.pageSlots(model.native, 'f32')
+    expect(page).toBe(32)
+    const one = Uint32Array.of(1)
+    const part = (parent: unknown, firstPosition: number, count: number, position = 0): NativePart => ({
+      tokens: new Uint32Array(count),
+      parent: parent as null,
+      firstPosition,
+      layers: one,
+      counts: one,
+      positions: Uint32Array.of(position),
+    })
+    const make = (...parts: unknown[]) => {
+      return () => new Prefill(model.native, parts as NativePart[], 'f32', 16)
+    }
+    const first = part(null, 0, page)
+    expect(make(first, part(0, page, 0))).not.toThrow()
+    expect(make(first, part(0, page, 1, page))).not.toThrow()
+    expect(make(first, part(0, page, 1, page + 1))).toThrow('positions')
+    expect(make(first, part(1, page, 1))).toThrow('parent')
+    expect(make(first, part(-1, page, 1))).toThrow('parent')
+    expect(make(first, part(0, page - 1, 1))).toThrow('firstPosition')
+    expect(make(first, part(0, 2 * page, 1))).toThrow('firstPosition')
+    expect(make(part(null, page, 1))).toThrow('firstPosition')
+    expect(make(first, part(null, 0, 0))).toThrow('tokens')
+    expect(make(first, 7)).toThrow('parts')
+    expect(make()).toThrow('layers')
+    const chain = Array.from({ length: 40 }, (_, i) => part(i === 0 ? null : i - 1, i * page, page))
+    expect(make(...chain.slice(0, 33))).not.toThrow()
+    expect(make(...chain)).toThrow('parent')
+    expect(() => new Prefill(model.native, [first], 'f32', 16).drop(1)).toThrow('part')
+  })
+
   test('outputs of a wrong size, and two calls at a time, are refused', async () => {
     const { Prefill } = native()
     const one = Uint32Array.of(1)
-    const run = new Prefill(model.native, Uint32Array.of(1, 2), Uint32Array.of(0), one, Uint32Array.of(1), 'f32', 16)
+    const samples = { layers: Uint32Array.of(0), counts: one, positions: Uint32Array.of(1) }
+    const part = { tokens: Uint32Array.of(1, 2), parent: null, firstPosition: 0, ...samples }
+    const run = new Prefill(model.native, [part], 'f32', 16)
     expect(() => run.next(new Uint8Array(1), new Uint8Array(1))).toThrow('256')
     const rows = () => new Uint8Array(256)
     const first = run.next(rows(), rows())

@@ -14,12 +14,14 @@ import { Model } from '../../lib/model'
 import { encodeProof, proofDigest } from '../../lib/proof'
 import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import vectors from '../vectors/payoffs.json'
 import { handMadeProof, layerOf } from './hand-made-proof'
 
 jest.mock('../../lib/addon', () => ({ info: jest.fn() }))
 jest.mock('../../lib/model', () => ({ Model: { load: jest.fn() } }))
 jest.mock('../../lib/verify', () => ({ verify: jest.fn() }))
+jest.mock('../../lib/verify-all', () => ({ verifyAll: jest.fn() }))
 
 const { proof, plan } = handMadeProof()
 const verdict = acceptedVerdict()
@@ -275,6 +277,29 @@ describe('verify', () => {
     const { stdout } = await poc(...argv)
     expect(stdout.startsWith(`${status}: `)).toBe(true)
     expect(stdout).toContain('6 of 6 layers, 90.0 % of a full prefill')
+  })
+  test.each<[Verdict['status'][], number]>([
+    [['accepted', 'accepted'], 0],
+    [['accepted', 'rejected', 'inconclusive'], 1],
+    [['accepted', 'inconclusive'], 2],
+  ])('of several, %j, the worst is %d', async (statuses, exitCode) => {
+    const verdicts = statuses.map((status) => ({ ...verdict, status }))
+    jest.mocked(verifyAll).mockResolvedValue(verdicts)
+    const files = statuses.map(() => proofFile)
+    const several = [...argv.slice(0, -1), '--nonce', 'ABCD', ...files]
+    const printed = await poc(...several, '--json')
+    expect(printed.exitCode).toBe(exitCode)
+    expect(
+      printed.stdout
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line)),
+    ).toEqual(verdicts)
+    const proofs = statuses.map(() => proof)
+    expect(verifyAll).toHaveBeenCalledWith(expect.anything(), proofs, expect.objectContaining({ nonce: 'abcd' }))
+    const { stdout } = await poc(...several)
+    for (const status of statuses) expect(stdout).toContain(`${proofFile}: ${status}: `)
+    expect(verify).not.toHaveBeenCalled()
   })
   test('the first mismatch is shown', async () => {
     const firstMismatch = { layer: 4, position: 17, part: 'v' as const }

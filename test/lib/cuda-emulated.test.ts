@@ -11,6 +11,7 @@ import { type LoadOptions, Model } from '../../lib/model'
 import { encodeProof, type Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
 import { verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import { makeFolder, makeModel } from '../models/make'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
@@ -90,6 +91,20 @@ withModule('the emulated device', () => {
     expect(rejected).toMatchObject({ status: 'rejected', firstMismatch: { layer: samples[1].layer, part: 'v' } })
     expect(accepted).toEqual(await verify(cpu, onCpu))
     expect(rejected).toEqual(await verify(cpu, forged))
+    await cpu.close()
+  })
+
+  test('verifies proofs that begin alike together, with the CPU’s verdicts', async () => {
+    const cpu = await Model.load(tiny, { backend: 'cpu' })
+    const begin = Array.from({ length: 70 }, (_, i) => (i * 5) % 512)
+    const proofs = await Promise.all(
+      [0, 1, 2].map((i) => prove(cpu, [...begin, i, 7, i + 9], { promptLength: 1, layerSampler: 'uniform:6' })),
+    )
+    const { k } = proofs[1].samples[0]
+    k[1] ^= 8
+    const verdicts = await verifyAll(device, proofs)
+    expect(verdicts.map(({ status }) => status)).toEqual(['accepted', 'rejected', 'accepted'])
+    expect(verdicts).toEqual(await verifyAll(cpu, proofs))
     await cpu.close()
   })
 
