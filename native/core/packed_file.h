@@ -8,6 +8,7 @@
 
 namespace poc {
 
+constexpr unsigned kPackedVersion = 1;  // of the order of the weights, and of what a backend makes of each
 constexpr size_t kPackedHeaderBytes = 4096;
 constexpr size_t kPackedAlignment = 64;  // of every weight, counted from the file's start
 
