@@ -33,6 +33,15 @@ export interface NativeTensor {
 export interface NativeModel {
   /** Maps the files, checks and packs the weights, and drops the mappings; under a budget it reads them instead. */
   load(): Promise<void>
+  /**
+   * Instead of load(): maps a file that writePacked() wrote and that begins with `header`. Rejects with FILE_NOT_FOUND
+   * or MODEL_MALFORMED where it is another file; load() is possible then.
+   */
+  loadPacked(path: string, header: Uint8Array): Promise<void>
+  /** Packs the weights into a new file, its header empty. Resolves with why it could not be written, '' if it was. */
+  writePacked(path: string): Promise<string>
+  /** Names what the bytes of such a file depend on beside the weights. */
+  packedLayout(): string
   /** Share of the stored bytes that are packed, 0 to 1. */
   progress(): number
   /** Throws unless loaded to be profiled. */

@@ -10,6 +10,7 @@ export { prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptio
 
 // Models.
 export { type LoadOptions, Model } from './model'
+export type { WeightCache } from './weight-cache'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
 export { type BackendInfo, type CudaDevice, type Info, info, type OpTime } from './addon'

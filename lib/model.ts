@@ -7,8 +7,15 @@ import { modelDigest } from './digest'
 import { PocError, wrongValue } from './errors'
 import { checkOptions } from './options'
 import { type Checkpoint, readCheckpoint } from './safetensors'
+import { CacheFile, type WeightCache } from './weight-cache'
 
 export interface LoadOptions extends BackendOptions {
+  /**
+   * Folder for a file of packed weights, as large as the model: the first load writes it, later ones map it and
+   * are done at once, weights and model digest included. CPU backend only; without effect on `cuda`. It must be as
+   * trusted as the model's folder (docs/SECURITY.md). Changes no result. Default: no such file.
+   */
+  cacheDir?: string
   signal?: AbortSignal
   /** Called with the share that is done, 0 to 1. */
   onProgress?: (fraction: number) => void
@@ -28,17 +35,20 @@ export class Model {
   /** Where it runs; no effect on any result. */
   readonly backend: 'cpu' | 'cuda'
   readonly numerics: Numerics = 'ieee32'
+  /** What became of the file in `cacheDir`; undefined without one. */
+  readonly weightCache: WeightCache | undefined
   /** @internal */
   readonly native: NativeModel
   private readonly running = new Set<Promise<unknown>>()
   private isClosed = false
 
-  private constructor(path: string, config: ModelConfig, digest: string, backend: 'cpu' | 'cuda', native: NativeModel) {
+  private constructor(path: string, { config, digest, backend, native, weightCache }: Loaded) {
     this.path = path
     this.config = config
     this.digest = digest
     this.backend = backend
     this.native = native
+    this.weightCache = weightCache
   }
 
   /**
@@ -51,37 +61,21 @@ export class Model {
   static async load(path: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options)
     if (typeof path !== 'string' || path === '') throw wrongValue('INVALID_ARGUMENT', 'path', 'a folder', path)
-    const { signal, onProgress } = options
+    const { signal, cacheDir } = options
+    if (cacheDir !== undefined && (typeof cacheDir !== 'string' || cacheDir === '' || cacheDir.includes('\0'))) {
+      throw wrongValue('INVALID_ARGUMENT', 'cacheDir', "a folder's path", cacheDir)
+    }
     const asked = backendOptions(options)
     signal?.throwIfAborted()
     const checkpoint = await readCheckpoint(path)
     const chosen = await resolveBackend(asked, checkpoint.config)
     signal?.throwIfAborted()
     const native = openNative(checkpoint, chosen)
-    const stop = new AbortController()
-    const abort = () => stop.abort(signal?.reason)
-    signal?.addEventListener('abort', abort, { once: true })
-    stop.signal.addEventListener('abort', () => native.close())
-    // Hashing and packing read the same pages, so they run side by side; packing is the shorter one.
-    const digesting = modelDigest(checkpoint, {
-      signal: stop.signal,
-      onProgress: ({ done, total }) => onProgress?.((done / total + native.progress()) / 2),
-    })
-    const loading = native.load().catch((error) => {
-      throw fromNative(error)
-    })
-    try {
-      const [digest] = await Promise.all([digesting, loading])
-      onProgress?.(1)
-      return new Model(path, checkpoint.config, digest, chosen.backend, native)
-    } catch (error) {
-      stop.abort(error)
-      await Promise.allSettled([digesting, loading])
-      if (signal?.aborted) throw signal.reason
-      throw error
-    } finally {
-      signal?.removeEventListener('abort', abort)
-    }
+    const { config } = checkpoint
+    const isCached = chosen.backend === 'cpu'
+    const weights = await loadWeights(checkpoint, native, isCached ? options : { ...options, cacheDir: undefined })
+    options.onProgress?.(1)
+    return new Model(path, { config, backend: chosen.backend, native, ...weights })
   }
 
   /**
@@ -134,6 +128,55 @@ export class Model {
       if (work) this.running.delete(work)
     }
   }
+}
+
+/** What makes a model. */
+interface Loaded extends Weights {
+  config: ModelConfig
+  backend: 'cpu' | 'cuda'
+  native: NativeModel
+}
+
+interface Weights {
+  digest: string
+  weightCache?: WeightCache
+}
+
+async function loadWeights(checkpoint: Checkpoint, native: NativeModel, options: LoadOptions): Promise<Weights> {
+  const { signal, onProgress, cacheDir } = options
+  const stop = new AbortController()
+  const abort = () => stop.abort(signal?.reason)
+  signal?.addEventListener('abort', abort, { once: true })
+  stop.signal.addEventListener('abort', () => native.close())
+  const works: Promise<unknown>[] = []
+  try {
+    const cache = cacheDir === undefined ? undefined : await CacheFile.of(cacheDir, checkpoint, native)
+    const known = await cache?.load()
+    signal?.throwIfAborted()
+    if (cache && known !== undefined) return { digest: known, weightCache: { path: cache.path, status: 'used' } }
+    // Hashing and packing read the same pages, so they run side by side.
+    const digesting = modelDigest(checkpoint, {
+      signal: stop.signal,
+      onProgress: ({ done, total }) => onProgress?.((done / total + native.progress()) / 2),
+    })
+    const loading = cache ? cache.build(digesting) : loadNative(native)
+    works.push(digesting, loading)
+    const [digest, weightCache] = await Promise.all([digesting, loading])
+    return { digest, weightCache }
+  } catch (error) {
+    stop.abort(error)
+    await Promise.allSettled(works)
+    if (signal?.aborted) throw signal.reason
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+async function loadNative(native: NativeModel): Promise<undefined> {
+  await native.load().catch((error) => {
+    throw fromNative(error)
+  })
 }
 
 function closedError(): PocError {

@@ -28,6 +28,7 @@ export interface ModelFlags {
   model: string
   backend?: 'auto' | 'cpu' | 'cuda'
   weightBudget?: number
+  cacheDir?: string
   threads?: number
 }
 
@@ -45,6 +46,7 @@ export function addModelFlags(command: Command): Command {
       'most memory for weights; over it, each pass reads the layers again; changes no result',
       integer(1, Number.MAX_SAFE_INTEGER),
     )
+    .option('--cache-dir <dir>', 'keep packed weights here, for a CPU that opens the model at once; changes no result')
     .option('--threads <n>', 'threads of the CPU backend (default: one per core); changes no result', integer(1, 1024))
 }
 

@@ -2,7 +2,9 @@
 
 #include "../core/file_reader.h"
 #include "../core/mapped_file.h"
+#include "../core/packed_file.h"
 #include "../cpu/cpu_backend.h"
+#include "../cpu/kernels.h"
 #include "../cuda/module_backend.h"
 #include "../cuda/open.h"
 #include "addon.h"
@@ -49,6 +51,27 @@ TensorSource reading_source(const std::vector<StoredFile>& files, const std::sha
   };
 }
 
+// Looks at mapped files, which go with it.
+TensorSource mapped_source(const std::vector<StoredFile>& files, const std::shared_ptr<const Tensors>& tensors) {
+  const auto mapped = std::make_shared<std::vector<MappedFile>>();
+  for (const auto& [path, bytes] : files) {
+    mapped->emplace_back(path, bytes);
+    mapped->back().will_need(0, bytes);
+  }
+  return [mapped, tensors](const std::string& name) {
+    const StoredTensor& t = stored(*tensors, name);
+    return TensorView{(*mapped)[t.file].data() + t.offset, t.dtype, t.rows, t.cols, tensors->find(name)->first.c_str()};
+  };
+}
+
+// Types and shapes alone.
+TensorSource shape_source(const std::shared_ptr<const Tensors>& tensors) {
+  return [tensors](const std::string& name) {
+    const StoredTensor& t = stored(*tensors, name);
+    return TensorView{nullptr, t.dtype, t.rows, t.cols, tensors->find(name)->first.c_str()};
+  };
+}
+
 // Whether it is CUDA.
 bool read_backend(const Napi::Value& value) {
   const std::string name = read_string(value, "backend");
@@ -85,29 +108,50 @@ struct ModelWrap::Source {
   std::atomic<size_t> loaded{0};
   std::shared_ptr<const Model> model;
 
+  std::unique_ptr<Backend> backend() const {
+    auto made = on_cuda ? cuda_backend(cuda_path, device, config) : cpu::make_backend(num_threads, simd);
+    return op_times ? timed(std::move(made), op_times) : std::move(made);
+  }
+
+  // Calls f with the stored tensors: mapped, or under a budget read one at a time.
+  template <class F>
+  void with_tensors(F f) {
+    struct Release {  // what this thread read into
+      ~Release() { scratch = {}; }
+    } release;
+    loaded = 0;
+    f(budget_bytes == kNoBudget ? mapped_source(files, tensors) : reading_source(files, tensors));
+  }
+
   void load(const std::atomic<bool>& cancelled) {
-    auto backend = on_cuda ? cuda_backend(cuda_path, device, config) : cpu::make_backend(num_threads, simd);
-    if (op_times) backend = timed(std::move(backend), op_times);
-    if (budget_bytes != kNoBudget) {
-      struct Release {  // what this thread read into
-        ~Release() { scratch = {}; }
-      } release;
-      model = load_model(std::move(backend), config, reading_source(files, tensors), cancelled, loaded, budget_bytes);
-      return;
-    }
-    std::vector<MappedFile> mapped;
-    for (const auto& [path, bytes] : files) mapped.emplace_back(path, bytes);
-    const TensorSource find = [&](const std::string& name) {
-      const StoredTensor& t = stored(*tensors, name);
-      return TensorView{mapped[t.file].data() + t.offset, t.dtype, t.rows, t.cols, name.c_str()};
-    };
-    model = load_model(std::move(backend), config, find, cancelled, loaded);
+    auto made = backend();
+    with_tensors([&](const TensorSource& source) {
+      model = load_model(std::move(made), config, source, cancelled, loaded, budget_bytes);
+    });
+  }
+
+  void load_packed(const std::string& path, const std::string& header) {
+    auto made = backend();
+    Weights weights = map_packed_file(path, header, *made, config, shape_source(tensors), budget_bytes);
+    model = make_model(std::move(made), config, std::move(weights));
+  }
+
+  std::string write_packed(const std::string& path, const std::atomic<bool>& cancelled) {
+    const auto made = backend();
+    std::string failure;
+    with_tensors([&](const TensorSource& source) {
+      failure = write_packed_file(path, *made, config, source, cancelled, loaded);
+    });
+    return failure;
   }
 };
 
 Napi::Function ModelWrap::define(Napi::Env env) {
   return DefineClass(env, "Model",
-                     {InstanceMethod("load", &ModelWrap::load), InstanceMethod("progress", &ModelWrap::progress),
+                     {InstanceMethod("load", &ModelWrap::load), InstanceMethod("loadPacked", &ModelWrap::load_packed),
+                      InstanceMethod("writePacked", &ModelWrap::write_packed),
+                      InstanceMethod("packedLayout", &ModelWrap::packed_layout),
+                      InstanceMethod("progress", &ModelWrap::progress),
                       InstanceMethod("opTimes", &ModelWrap::op_times), InstanceMethod("close", &ModelWrap::cancel)});
 }
 
@@ -165,20 +209,66 @@ CancelFlag ModelWrap::new_cancel_flag() {
   return flag;
 }
 
+// Of a model that is not loaded yet.
+std::shared_ptr<ModelWrap::Source> ModelWrap::source() const {
+  if (closed_ || !source_) throw Error("CLOSED", "The model is closed or loaded", "model");
+  return source_;
+}
+
+Napi::Value ModelWrap::run_load(const Napi::CallbackInfo& info, std::function<void(Source&, std::atomic<bool>&)> load) {
+  const std::shared_ptr<Source> source = this->source();
+  const CancelFlag cancel = new_cancel_flag();
+  return executor(info.Env())
+      .run(
+          info.Env(), cancel, {info.This()}, [source, cancel, load] { load(*source, *cancel); },
+          [this, source](Napi::Env env) {
+            if (!closed_) model_ = source->model;
+            source_.reset();
+            return env.Undefined();
+          });
+}
+
 Napi::Value ModelWrap::load(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return run_load(info, [](Source& source, const std::atomic<bool>& cancelled) { source.load(cancelled); });
+  });
+}
+
+Napi::Value ModelWrap::load_packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string path = read_packed_path(info[0]);
+    if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+      throw bad_argument("header", "a Uint8Array");
+    const auto bytes = info[1].As<Napi::Uint8Array>();
+    const std::string header(bytes.Data(), bytes.Data() + bytes.ByteLength());
+    return run_load(info,
+                    [path, header](Source& source, const std::atomic<bool>&) { source.load_packed(path, header); });
+  });
+}
+
+Napi::Value ModelWrap::write_packed(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    if (closed_ || !source_) throw Error("CLOSED", "The model is closed or loaded", "model");
+    const std::string path = read_packed_path(info[0]);
+    const std::shared_ptr<Source> source = this->source();
     const CancelFlag cancel = new_cancel_flag();
-    const std::shared_ptr<Source> source = source_;
+    const auto failure = std::make_shared<std::string>();
     return executor(info.Env())
         .run(
-            info.Env(), cancel, {info.This()}, [source, cancel] { source->load(*cancel); },
-            [this, source](Napi::Env env) {
-              if (!closed_) model_ = source->model;
-              source_.reset();
-              return env.Undefined();
-            });
+            info.Env(), cancel, {info.This()},
+            [source, cancel, path, failure] { *failure = source->write_packed(path, *cancel); },
+            [failure](Napi::Env env) { return Napi::String::New(env, *failure); });
   });
+}
+
+std::string ModelWrap::read_packed_path(const Napi::Value& value) const {
+  if (source()->on_cuda) throw bad_argument("backend", "cpu");
+  return read_string(value, "path");
+}
+
+Napi::Value ModelWrap::packed_layout(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), std::to_string(kPackedVersion) + ": panels of " + std::to_string(cpu::kPanel) +
+                                           ", aligned to " + std::to_string(kPackedAlignment) + ", from byte " +
+                                           std::to_string(kPackedHeaderBytes));
 }
 
 Napi::Value ModelWrap::progress(const Napi::CallbackInfo& info) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,6 +37,12 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  private:
   struct Source;
   Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value load_packed(const Napi::CallbackInfo& info);
+  Napi::Value write_packed(const Napi::CallbackInfo& info);
+  Napi::Value packed_layout(const Napi::CallbackInfo& info);
+  Napi::Value run_load(const Napi::CallbackInfo& info, std::function<void(Source&, std::atomic<bool>&)> load);
+  std::shared_ptr<Source> source() const;
+  std::string read_packed_path(const Napi::Value& value) const;
   Napi::Value progress(const Napi::CallbackInfo& info);
   Napi::Value op_times(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);

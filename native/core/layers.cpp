@@ -8,7 +8,8 @@ namespace poc {
 
 LayerWalk::LayerWalk(const Model& model, size_t num_layers, const std::atomic<bool>& cancelled)
     : model_(model), num_layers_(num_layers), cancelled_(cancelled) {
-  if (model.weights.streamed()) loader_ = std::thread([this] { load_all(); });
+  const LayerSource* source = model.weights.source.get();
+  if (source && !source->in_memory(num_layers)) loader_ = std::thread([this] { load_all(); });
 }
 
 LayerWalk::~LayerWalk() {
@@ -45,8 +46,7 @@ void LayerWalk::load_all() {
         changed_.wait(lock, [&] { return stop_ || layer <= current_ + 1; });
         if (stop_) return;
       }
-      std::atomic<size_t> bytes{0};
-      LayerWeights weights = load_layer(*model_.backend, model_.config, model_.weights.source, layer, stop_, bytes);
+      LayerWeights weights = model_.weights.source->load(layer, stop_);
       std::lock_guard<std::mutex> lock(mutex_);
       loaded_.emplace(layer, std::move(weights));
       changed_.notify_all();

@@ -1,5 +1,5 @@
-// A pass's walk through the layers' weights: those that stay in memory, or streamed under a budget, with
-// layer l + 1 loaded while layer l computes.
+// A pass's walk through the layers' weights. Those that are not in memory are brought in by a thread of its own,
+// layer l + 1 while layer l computes, and nothing deeper: what a pass does not reach is not read.
 #pragma once
 #include <condition_variable>
 #include <exception>
@@ -29,7 +29,7 @@ class LayerWalk {
   const Model& model_;
   const size_t num_layers_;
   const std::atomic<bool>& cancelled_;
-  // Only when streamed:
+  // Only when layers are not in memory:
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable changed_;

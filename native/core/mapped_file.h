@@ -1,6 +1,7 @@
-// A read-only mapping of a whole file. Used while weights are packed and dropped afterwards, so that a
-// file that changes later cannot touch a running model.
+// A read-only mapping of a whole file: of weight files while they are packed, dropped afterwards, so that a file
+// that changes later cannot touch a running model; of a packed file (packed_file.h) as long as its model lives.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <string>
 
@@ -16,7 +17,16 @@ class MappedFile {
   const char* data() const { return static_cast<const char*>(data_); }
   size_t size() const { return size_; }
 
+  // Starts reading the range and returns.
+  void will_need(size_t offset, size_t bytes) const;
+  // Returns when the range is in memory (where the system can say so: Linux 5.14 and later; elsewhere as
+  // will_need). Throws MODEL_MALFORMED where the file has become shorter, Cancelled once the flag is set.
+  void read(size_t offset, size_t bytes, const std::atomic<bool>& cancelled) const;
+  // Lets the range's memory go; it is read again where it is looked at again.
+  void let_go(size_t offset, size_t bytes) const;
+
  private:
+  std::string path_;
   void* data_ = nullptr;
   size_t size_ = 0;
 };

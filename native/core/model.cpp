@@ -4,17 +4,22 @@
 
 namespace poc {
 
-std::shared_ptr<const Model> load_model(std::unique_ptr<Backend> backend, const Config& config,
-                                        const TensorSource& source, const std::atomic<bool>& cancelled,
-                                        std::atomic<size_t>& loaded, size_t budget_bytes) {
+std::shared_ptr<const Model> make_model(std::unique_ptr<Backend> backend, const Config& config, Weights weights) {
   auto model = std::make_shared<Model>();
   model->config = config;
   model->backend = std::move(backend);
-  model->weights = load_weights(*model->backend, config, source, cancelled, loaded, budget_bytes);
+  model->weights = std::move(weights);
   const std::vector<float> frequencies = rope_frequencies(config);
   model->rope_frequencies = {model->backend->upload(frequencies.data(), frequencies.size() * sizeof(float)),
                              frequencies.size()};
   return model;
+}
+
+std::shared_ptr<const Model> load_model(std::unique_ptr<Backend> backend, const Config& config,
+                                        const TensorSource& source, const std::atomic<bool>& cancelled,
+                                        std::atomic<size_t>& loaded, size_t budget_bytes) {
+  Weights weights = load_weights(*backend, config, source, cancelled, loaded, budget_bytes);
+  return make_model(std::move(backend), config, std::move(weights));
 }
 
 KvCache::KvCache(const Model& model, Dtype dtype, size_t capacity, size_t num_layers) : capacity_(capacity) {

@@ -15,6 +15,8 @@ struct Model {
   Vector rope_frequencies;  // (head_dim / 2)
 };
 
+std::shared_ptr<const Model> make_model(std::unique_ptr<Backend> backend, const Config& config, Weights weights);
+
 // Loads a model whose weights `source` has; see load_weights().
 std::shared_ptr<const Model> load_model(std::unique_ptr<Backend> backend, const Config& config,
                                         const TensorSource& source, const std::atomic<bool>& cancelled,

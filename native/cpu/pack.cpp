@@ -1,31 +1,55 @@
 #include "pack.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernels.h"
 
 namespace poc::cpu {
 namespace {
 
 // An exponent of all ones is an infinity or a NaN.
-bool finite(uint32_t bits, Dtype) { return (bits & 0x7f800000u) != 0x7f800000u; }
-bool finite(uint16_t bits, Dtype dtype) {
-  const uint16_t exponent = dtype == Dtype::bf16 ? 0x7f80u : 0x7c00u;
-  return (bits & exponent) != exponent;
+uint32_t exponent_of(uint32_t, Dtype) { return 0x7f800000u; }
+uint16_t exponent_of(uint16_t, Dtype dtype) { return dtype == Dtype::bf16 ? 0x7f80u : 0x7c00u; }
+
+template <class T>
+bool finite(const T* values, size_t count, T exponent) {
+  T found = 0;
+  for (size_t i = 0; i < count; ++i) found |= static_cast<T>((values[i] & exponent) == exponent);
+  return found == 0;
+}
+
+// The first half's values and the second half's in turns. In a tile of kPanel rows, five of these move the bits of
+// an index that say the row from its upper to its lower end: the tile is transposed, by loops that vectorise.
+template <class T>
+void interleave(const T* in, T* out, size_t count) {
+  for (size_t i = 0; i < count / 2; ++i) {
+    out[2 * i] = in[i];
+    out[2 * i + 1] = in[count / 2 + i];
+  }
 }
 
 template <class T>
 bool pack(const TensorView& weight, size_t first, size_t last, T* packed) {
-  const T* in = static_cast<const T*>(weight.data);
+  constexpr size_t kWidth = 64 / sizeof(T), kTile = kPanel * kWidth;  // of each row, one cache line
+  static_assert(kPanel == 32, "five rounds of interleave()");
+  const T exponent = exponent_of(T(), weight.dtype);
   bool all_finite = true;
   for (size_t panel = first; panel < last; ++panel) {
-    T* out = packed + panel * kPanel * weight.cols;
-    for (size_t j = 0; j < kPanel; ++j) {
-      const size_t row = panel * kPanel + j;
-      for (size_t k = 0; k < weight.cols; ++k) {
-        T value = 0;
-        if (row < weight.rows) memcpy(&value, in + row * weight.cols + k, sizeof value);
-        all_finite &= finite(value, weight.dtype);
-        out[k * kPanel + j] = value;
-      }
+    const size_t rows = std::min(kPanel, weight.rows - panel * kPanel);
+    const char* in = static_cast<const char*>(weight.data) + panel * kPanel * weight.cols * sizeof(T);
+    for (size_t k = 0; k < weight.cols; k += kWidth) {
+      const size_t width = std::min(kWidth, weight.cols - k);
+      alignas(64) T a[kTile] = {}, b[kTile];
+      for (size_t j = 0; j < rows; ++j)
+        memcpy(a + j * kWidth, in + (j * weight.cols + k) * sizeof(T), width * sizeof(T));
+      all_finite &= finite(a, kTile, exponent);
+      interleave(a, b, kTile);
+      interleave(b, a, kTile);
+      interleave(a, b, kTile);
+      interleave(b, a, kTile);
+      interleave(a, b, kTile);
+      memcpy(packed + (panel * weight.cols + k) * kPanel, b, width * kPanel * sizeof(T));
     }
   }
   return all_finite;
