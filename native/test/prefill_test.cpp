@@ -234,6 +234,11 @@ void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   CHECK(rows_at(other, 1) == Rows({{0, 32}, {60, 8}}));
   other.drop({0, 1});
   CHECK(rows_at(other, 1).empty());
+  // One that is dropped still stands between two others.
+  const SampleRequest deep{{3}, {{63}}}, deeper{{3}, {{71}}};
+  Cone chain({{tokens(32), {}}, {tokens(32), deep, 32, 0, false, 0}, {tokens(8), deeper, 64, 0, false, 1}}, 8);
+  chain.drop({1});
+  CHECK(rows_at(chain, 2) == Rows({{0, 72}}) && rows_at(chain, 3) == Rows({{64, 8}}));
   // Sixteen rows between two parts are computed rather than going through the weights twice; seventeen are not.
   const Part before{tokens(20), {{2}, {{3}}}}, behind{tokens(5), {{2}, {{4}}}};
   CHECK(rows_at(Cone({before, behind}, 3), 1) == Rows({{0, 25}}));
