@@ -52,7 +52,7 @@ export function openPass(model: Model, parts: readonly PassPart[], options: Pass
   const { kvDtype = 'f32', chunkSize = DEFAULT_CHUNK_SIZE[model.backend], signal, onProgress } = options
   const run = openRun(model, parts.map(nativePart), kvDtype, chunkSize)
   const rowBytes = kvRowBytes(model.config, kvDtype)
-  const deepestLayer = Math.max(...parts.map(({ plan }) => plan.deepestLayer))
+  const deepestLayer = parts.reduce((deepest, { plan }) => Math.max(deepest, plan.deepestLayer), 0)
 
   const compute = async (layer: number): Promise<LayerSamples[]> => {
     const positions = parts.map(({ plan }) => plan.layers.get(layer) ?? new Uint32Array(0))

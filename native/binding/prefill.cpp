@@ -95,8 +95,10 @@ struct PrefillWrap::Run {
   void step(uint8_t* k, uint8_t* v) {
     if (*cancel) throw Cancelled();
     if (!pass) begin();
+    std::vector<size_t> now;
     for (size_t part = 0; part < parts.size(); ++part)
-      if (dropped[part].exchange(false)) pass->drop(part);
+      if (dropped[part].exchange(false)) now.push_back(part);
+    if (!now.empty()) pass->drop(now);
     while (queued.size() <= ops->layers_ahead() && pass->next()) queued.push_back(pass->take_samples());
     if (queued.empty()) return;
     const LayerSamples front = std::move(queued.front());

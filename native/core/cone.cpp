@@ -4,6 +4,8 @@
 
 namespace poc {
 
+static constexpr size_t kJoinedGap = 16;  // rows
+
 size_t lay_out(std::vector<Part>* parts, size_t page_slots) {
   size_t slots = 0;
   for (Part& part : *parts) {
@@ -90,8 +92,8 @@ void Cone::count_needed() {
   }
 }
 
-void Cone::drop(size_t part) {
-  ranges_[part].needs.clear();
+void Cone::drop(const std::vector<size_t>& parts) {
+  for (const size_t part : parts) ranges_[part].needs.clear();
   count_needed();
 }
 
@@ -100,10 +102,10 @@ std::vector<Span> Cone::rows(size_t layer) const {
   for (const Range& range : ranges_) {
     const size_t rows = range.needed[layer];
     if (rows == 0) continue;
-    if (!spans.empty() && spans.back().first_row + spans.back().rows == range.first_row)
-      spans.back().rows += rows;
-    else
+    if (spans.empty() || range.first_row - (spans.back().first_row + spans.back().rows) > kJoinedGap)
       spans.push_back({range.first_row, rows});
+    else
+      spans.back().rows = range.first_row + rows - spans.back().first_row;
   }
   return spans;
 }

@@ -49,13 +49,14 @@ class Cone {
   // `num_layers`: the model's.
   Cone(const std::vector<Part>& parts, size_t num_layers);
 
-  // The part's samples are not wanted any more: from now on its rows are needed only where others share them.
-  void drop(size_t part);
+  // The parts' samples are not wanted any more: from now on their rows are needed only where others share them.
+  void drop(const std::vector<size_t>& parts);
 
   size_t num_rows() const { return num_rows_; }  // of all parts together
   // Layers to visit: up to the deepest one that is sampled, or all.
   size_t num_layers() const { return num_layers_; }
-  // Rows that need K and V at `layer`, adjacent parts joined; none behind the last layer.
+  // Rows that need K and V at `layer`; none behind the last layer. Parts are joined where few rows lie between
+  // them: to compute those as well costs less than to go through the layer's weights once more.
   std::vector<Span> rows(size_t layer) const;
   // Whether only the sampled rows are needed at `layer`, and of them only K and V.
   bool only_samples(size_t layer) const;

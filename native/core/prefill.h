@@ -29,9 +29,9 @@ class Prefill {
   Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector<Part>& parts, size_t chunk_size,
           const std::atomic<bool>& cancelled);
 
-  // The part's samples, and what only they need, are left out from the next layer on; what stands in their place
-  // then is unspecified.
-  void drop(size_t part) { cone_.drop(part); }
+  // What only these parts' samples need is left out from the next layer on; what then stands in their place is
+  // unspecified.
+  void drop(const std::vector<size_t>& parts) { cone_.drop(parts); }
   // Queues the work up to K and V of the next layer; false once all layers of the cone were visited and
   // what is needed of the last one is complete.
   bool next();

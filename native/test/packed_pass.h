@@ -76,7 +76,7 @@ inline void hold_packed(const Model& model, Dtype kv, const std::vector<Packed>&
     CHECK(queued.back().first.layer == visited, what);
     look(ops->layers_ahead());
     for (const Drop& drop : drops)
-      if (drop.after_layer == visited) pass.drop(drop.part), dropped[drop.part] = true;
+      if (drop.after_layer == visited) pass.drop({drop.part}), dropped[drop.part] = true;
     ++visited;
   }
   look(0);

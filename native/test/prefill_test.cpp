@@ -108,17 +108,19 @@ void packed_sequences_give_the_rows_they_give_alone() {
 void shared_prefixes_give_the_rows_they_give_alone() {
   Random random(33);
   size_t number = 0;
-  for (const RandomModel& m : random_models())
-    for (const std::string& simd : cpu::available_simd()) {
-      const auto model = m.load(2, simd);
-      for (const auto& branches : trees(page_slots(*model, m.kv), quick())) {
-        const std::vector<Packed> sequences = branched(m, model, random, branches);
-        for (const size_t chunk : {size_t{1}, size_t{7}, size_t{64}, size_t{1} << 20}) {
-          if (chunk != 64 && number++ % 3 != 0) continue;
+  for (const RandomModel& m : random_models()) {
+    const auto alone = m.load(2, "auto");
+    for (const auto& branches : trees(page_slots(*alone, m.kv), quick())) {
+      const std::vector<Packed> sequences = branched(m, alone, random, branches);
+      for (const std::string& simd : cpu::available_simd()) {
+        const auto model = m.load(2, simd);
+        const size_t chunks[] = {1, 7, 64, 1 << 20};
+        for (const size_t chunk : {chunks[number % 4], chunks[(number + 1) % 4]})
           hold_packed(*model, m.kv, sequences, chunk, text(m.name, " ", simd, " by ", chunk));
-        }
+        ++number;
       }
     }
+  }
 }
 
 // What is sampled where: in the prefix alone, behind it alone, at one place by all, and by a part that needs nothing.
@@ -212,24 +214,35 @@ void a_cone_counts_the_rows_that_deeper_samples_need() {
 
 void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
-  // 40 rows, and 8 more behind its first 32; each samples its own end, the second two layers deeper.
-  std::vector<Part> parts{{tokens(40), {{1}, {{39}}}}, {tokens(8), {{0, 3}, {{5, 36}, {39}}}, 32, 0, false, 0}};
+  // 60 rows, and 8 more behind its first 32; each samples its own end, the second two layers deeper.
+  std::vector<Part> parts{{tokens(60), {{1}, {{59}}}}, {tokens(8), {{0, 3}, {{5, 36}, {39}}}, 32, 0, false, 0}};
   CHECK(lay_out(&parts, 32) == 96 && parts[0].first_slot == 0 && parts[1].first_slot == 32);
   Cone cone(parts, 8);
-  CHECK(cone.num_rows() == 48 && cone.num_layers() == 4);
-  CHECK(rows_at(cone, 0) == Rows({{0, 48}}) && rows_at(cone, 1) == Rows({{0, 48}}));
-  CHECK(rows_at(cone, 2) == Rows({{0, 32}, {40, 8}}));
-  CHECK(rows_at(cone, 3) == Rows({{40, 8}}) && cone.only_samples(3));  // nothing attends to the last layer's keys
-  CHECK(cone.sampled_rows(0) == (std::vector<uint32_t>{5, 44}) && cone.sampled_rows(3) == std::vector<uint32_t>{47});
-  const std::vector<Segment> segments = cone.segments(38, 5);
+  CHECK(cone.num_rows() == 68 && cone.num_layers() == 4);
+  CHECK(rows_at(cone, 0) == Rows({{0, 68}}) && rows_at(cone, 1) == Rows({{0, 68}}));
+  CHECK(rows_at(cone, 2) == Rows({{0, 32}, {60, 8}}));
+  CHECK(rows_at(cone, 3) == Rows({{60, 8}}) && cone.only_samples(3));  // nothing attends to the last layer's keys
+  CHECK(cone.sampled_rows(0) == (std::vector<uint32_t>{5, 64}) && cone.sampled_rows(3) == std::vector<uint32_t>{67});
+  const std::vector<Segment> segments = cone.segments(58, 5);
   CHECK(segments.size() == 2 && segments[0].num_shared == 0 && segments[1].first_row == 2);
   CHECK(segments[1].first_position == 32 && segments[1].first_slot == 32 && segments[1].num_shared == 1);
   CHECK(segments[1].shared[0].end == 32 && segments[1].shared[0].first_slot == 0);
-  cone.drop(1);
-  CHECK(rows_at(cone, 0) == Rows({{0, 40}}) && rows_at(cone, 2).empty());
+  cone.drop({1});
+  CHECK(rows_at(cone, 0) == Rows({{0, 60}}) && rows_at(cone, 2).empty());
   Cone other(parts, 8);
-  other.drop(0);
-  CHECK(rows_at(other, 1) == Rows({{0, 32}, {40, 8}}));
+  other.drop({0});
+  CHECK(rows_at(other, 1) == Rows({{0, 32}, {60, 8}}));
+  other.drop({0, 1});
+  CHECK(rows_at(other, 1).empty());
+  // One that is dropped still stands between two others.
+  const SampleRequest deep{{3}, {{63}}}, deeper{{3}, {{71}}};
+  Cone chain({{tokens(32), {}}, {tokens(32), deep, 32, 0, false, 0}, {tokens(8), deeper, 64, 0, false, 1}}, 8);
+  chain.drop({1});
+  CHECK(rows_at(chain, 2) == Rows({{0, 72}}) && rows_at(chain, 3) == Rows({{64, 8}}));
+  // Sixteen rows between two parts are computed rather than going through the weights twice; seventeen are not.
+  const Part before{tokens(20), {{2}, {{3}}}}, behind{tokens(5), {{2}, {{4}}}};
+  CHECK(rows_at(Cone({before, behind}, 3), 1) == Rows({{0, 25}}));
+  CHECK(rows_at(Cone({{tokens(21), before.samples}, behind}, 3), 1) == Rows({{0, 4}, {21, 5}}));
 }
 
 void runs_of_a_chain_of_parents_are_joined() {
