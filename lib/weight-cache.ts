@@ -62,9 +62,9 @@ export class CacheFile {
     const { path } = this
     const temporary = `${path}.${randomUUID()}.tmp`
     try {
-      let reason =
-        (await attempt(() => mkdir(this.dir, { recursive: true, mode: 0o700 }))) ||
-        (await typed(this.native.writePacked(temporary)))
+      // Not with its parents: Node's own loop for that never ends in some places, such as /proc.
+      await attempt(() => mkdir(this.dir, { mode: 0o700 }))
+      let reason = await typed(this.native.writePacked(temporary))
       if (reason === '') {
         const header = this.header(bytesOf(await digesting))
         await this.checkUnchanged()

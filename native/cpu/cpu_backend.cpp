@@ -14,6 +14,7 @@
 #include "extract.h"
 #include "kernels.h"
 #include "pack.h"
+#include "page_buffer.h"
 #include "simd_dispatch.h"
 #include "thread_pool.h"
 
@@ -56,6 +57,11 @@ class HostBuffer : public Buffer {
  private:
   void* data_;
 };
+
+std::shared_ptr<Buffer> weight_memory(size_t bytes) {
+  if (bytes >= size_t{1} << 20) return std::make_shared<PageBuffer>(bytes);
+  return std::make_shared<HostBuffer>(bytes, false);
+}
 
 // The backend's memory is the host's.
 class HostDownload : public Download {
@@ -213,7 +219,7 @@ class CpuBackend : public Backend {
   }
 
   Matrix pack(const TensorView& weight, const std::atomic<bool>& cancelled) override {
-    auto buffer = std::make_shared<HostBuffer>(cpu::packed_bytes(weight.rows, weight.cols, weight.dtype), false);
+    const auto buffer = weight_memory(cpu::packed_bytes(weight.rows, weight.cols, weight.dtype));
     std::atomic<bool> finite{true};
     pool_.parallel_for(round_up(weight.rows, kPanel) / kPanel, cancelled, [&](size_t panel) {
       if (!pack_panels(weight, panel, panel + 1, buffer->data())) finite = false;
