@@ -1,9 +1,5 @@
 #include "cpu_backend.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -29,23 +25,10 @@ constexpr size_t kPanelsTogether = 4;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-// Memory from here on is asked for in huge pages: weights are read a quarter faster from them.
-constexpr size_t kHugePage = size_t{2} << 20;
-
 // 64-byte aligned, so that no vector of 64 bytes crosses a cache line.
-void* aligned_memory(size_t bytes) {
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  void* data = std::aligned_alloc(alignment, round_up(std::max<size_t>(bytes, 1), alignment));
-#if defined(__linux__)
-  if (data && alignment == kHugePage)  // a wish: failing changes nothing
-    madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-  return data;
-}
-
 class HostBuffer : public Buffer {
  public:
-  HostBuffer(size_t bytes, bool zeroed) : data_(aligned_memory(bytes)) {
+  HostBuffer(size_t bytes, bool zeroed) : data_(std::aligned_alloc(64, round_up(std::max<size_t>(bytes, 1), 64))) {
     if (!data_)
       throw Error("OUT_OF_MEMORY", "Could not allocate " + std::to_string(bytes) + " bytes", "memory",
                   std::to_string(bytes) + " bytes", "none");
@@ -58,9 +41,10 @@ class HostBuffer : public Buffer {
   void* data_;
 };
 
-std::shared_ptr<Buffer> weight_memory(size_t bytes) {
-  if (bytes >= size_t{1} << 20) return std::make_shared<PageBuffer>(bytes);
-  return std::make_shared<HostBuffer>(bytes, false);
+std::unique_ptr<Buffer> memory(size_t bytes, bool zeroed) {
+  constexpr size_t kLarge = size_t{1} << 20;
+  if (bytes >= kLarge) return std::make_unique<PageBuffer>(bytes);
+  return std::make_unique<HostBuffer>(bytes, zeroed);
 }
 
 // The backend's memory is the host's.
@@ -193,7 +177,7 @@ class CpuOps : public Ops {
   float* packed_rows(size_t floats) {
     if (floats > packed_floats_) {
       packed_.reset();
-      packed_ = std::make_unique<HostBuffer>(floats * sizeof(float), false);
+      packed_ = memory(floats * sizeof(float), false);
       packed_floats_ = floats;
     }
     return static_cast<float*>(packed_->data());
@@ -202,7 +186,7 @@ class CpuOps : public Ops {
   const Kernels& kernels_;
   ThreadPool& pool_;
   const std::atomic<bool>& cancelled_;
-  std::unique_ptr<HostBuffer> packed_;
+  std::unique_ptr<Buffer> packed_;
   size_t packed_floats_ = 0;
 };
 
@@ -210,7 +194,7 @@ class CpuBackend : public Backend {
  public:
   CpuBackend(size_t num_threads, const Kernels& kernels) : kernels_(kernels), pool_(num_threads) {}
 
-  std::unique_ptr<Buffer> allocate(size_t bytes) override { return std::make_unique<HostBuffer>(bytes, true); }
+  std::unique_ptr<Buffer> allocate(size_t bytes) override { return memory(bytes, true); }
 
   std::unique_ptr<Buffer> upload(const void* host, size_t bytes) override {
     auto buffer = std::make_unique<HostBuffer>(bytes, false);
@@ -219,7 +203,7 @@ class CpuBackend : public Backend {
   }
 
   Matrix pack(const TensorView& weight, const std::atomic<bool>& cancelled) override {
-    const auto buffer = weight_memory(cpu::packed_bytes(weight.rows, weight.cols, weight.dtype));
+    const std::shared_ptr<Buffer> buffer = memory(cpu::packed_bytes(weight.rows, weight.cols, weight.dtype), false);
     std::atomic<bool> finite{true};
     pool_.parallel_for(round_up(weight.rows, kPanel) / kPanel, cancelled, [&](size_t panel) {
       if (!pack_panels(weight, panel, panel + 1, buffer->data())) finite = false;

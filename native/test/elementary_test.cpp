@@ -108,24 +108,29 @@ void exp32_is_the_same_on_all_paths() {
   }
 }
 
-// A matmul with one input, 1, and a panel of all values of 16 bits: fma(1, w, +0) is w, but for the sign of zero.
+// A matmul with one input, 1, and panels of all values of 16 bits: fma(1, w, +0) is w, but for the sign of zero.
+// One row widens each value as it is used, many rows have them widened beforehand.
 void widening_is_the_same_on_all_paths() {
   std::vector<uint16_t> w(0x10000);
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<uint16_t>(i);
-  const float one = 1;
+  const std::vector<float> ones(64, 1.0f);
   for (const std::string& simd : cpu::available_simd())
-    for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) {
-      std::vector<float> got(w.size());
-      const cpu::MatmulBlock block{&one, 1, 1, w.data(), dtype, got.data(), got.size()};
-      {
-        const ForeignEnvironment foreign;
-        const FloatEnvironment environment;
-        cpu::kernels_for(simd).matmul(block, 0, w.size() / cpu::kPanel);
+    for (const Dtype dtype : {Dtype::f16, Dtype::bf16})
+      for (const size_t rows : {size_t{1}, ones.size()}) {
+        const cpu::Kernels& kernels = cpu::kernels_for(simd);
+        std::vector<float> got(rows * w.size());
+        const cpu::MatmulBlock block{ones.data(), rows, 1, w.data(), dtype, got.data(), w.size()};
+        std::vector<float> scratch(kernels.matmul_scratch(block));
+        CHECK(scratch.empty() == (rows == 1), simd);
+        {
+          const ForeignEnvironment foreign;
+          const FloatEnvironment environment;
+          kernels.matmul(block, 0, w.size() / cpu::kPanel, scratch.data());
+        }
+        for (size_t i = 0; i < got.size(); ++i)
+          CHECK(same(got[i], load_float(w.data(), dtype, i % w.size()) + 0.0f), simd, " ",
+                dtype == Dtype::f16 ? "f16 " : "bf16 ", i);
       }
-      for (size_t i = 0; i < w.size(); ++i)
-        CHECK(same(got[i], load_float(w.data(), dtype, i) + 0.0f), simd, " ", dtype == Dtype::f16 ? "f16 " : "bf16 ",
-              i);
-    }
 }
 
 void log64_is_accurate() {
