@@ -40,7 +40,7 @@ export function modelFolder(name) {
   return folder
 }
 
-/** Multiply-adds of one token in one layer's matrices and in its MLP; bytes of weights that each decoded token reads. */
+/** Multiply-adds of one token in one layer's matrices and in its MLP; bytes of weights that a decoded token reads. */
 export function sizesOf(name) {
   const { dtype, layers, ...shape } = MODELS[name]
   const matrices = tensorsOf({ ...shape, layers: 1 }).filter(([name, , cols]) => cols && /proj/.test(name))
