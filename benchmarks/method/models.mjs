@@ -40,7 +40,7 @@ export function modelFolder(name) {
   return folder
 }
 
-/** Multiply-adds of one token in one layer's matrices and in its MLP; bytes of weights that each decoded token reads. */
+/** Multiply-adds of one token in one layer's matrices and in its MLP; bytes of weights that a decoded token reads. */
 export function sizesOf(name) {
   const { dtype, layers, ...shape } = MODELS[name]
   const matrices = tensorsOf({ ...shape, layers: 1 }).filter(([name, , cols]) => cols && /proj/.test(name))
@@ -102,18 +102,21 @@ function tensorsOf({ hidden, ffn, layers, heads, kvHeads, headDim }) {
   return list
 }
 
-// Near normal (a sum of four uniform numbers): norms about 1, matrices that keep a vector's size.
+// Norms about 1, matrices that keep a vector's size.
 function randomValues(name, [rows, cols], seed) {
+  if (cols === undefined) return nearNormal(rows, seed, 0.1, 1)
+  return nearNormal(rows * cols, seed, name.includes('embed') ? 1 : 1 / Math.sqrt(cols))
+}
+
+/** Numbers from a seed, each a sum of four uniform ones. */
+export function nearNormal(count, seed, deviation, mean = 0) {
   const next = randomWords(seed)
-  const isNorm = cols === undefined
-  const deviation = isNorm ? 0.1 : name.includes('embed') ? 1 : 1 / Math.sqrt(cols)
   const scale = (deviation * Math.sqrt(3)) / 2 ** 16
-  const values = new Float32Array(rows * (cols ?? 1))
-  for (let i = 0; i < values.length; i++) {
+  const values = new Float32Array(count)
+  for (let i = 0; i < count; i++) {
     const a = next()
     const b = next()
-    const sum = (a & 0xffff) + (a >>> 16) + (b & 0xffff) + (b >>> 16) - 0x1fffe
-    values[i] = (isNorm ? 1 : 0) + sum * scale
+    values[i] = mean + ((a & 0xffff) + (a >>> 16) + (b & 0xffff) + (b >>> 16) - 0x1fffe) * scale
   }
   return values
 }

@@ -4,7 +4,7 @@ import { Model } from '../../dist/index.mjs'
 import { fullPrefill } from './full-prefill.mjs'
 import { llamaMissing, openLlama } from './llama.mjs'
 import { modelFolder, promptOf, sizesOf } from './models.mjs'
-import { alternate, check, described, rounded, sample, timeRatio } from './sample.mjs'
+import { alternate, byRound, check, described, rounded, sample, timeRatio } from './sample.mjs'
 
 const LENGTHS = [512, 2048]
 
@@ -62,6 +62,10 @@ function caseOf({ name, threads, length, taken, peak }) {
     length,
     ratio: rounded(asTimed / share.llama),
     tokensPerSecondRatio: rounded(asTimed),
+    // What a busy machine still tells: the same ratio of CPU times.
+    cpuTimeRatio: rounded(byRound((a, b) => cpuSeconds(a) / cpuSeconds(b), taken.llama, taken.ours) / share.llama),
     ...Object.fromEntries(rates),
   }
 }
+
+const cpuSeconds = ({ seconds, share }) => seconds * share

@@ -7,12 +7,11 @@
 
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? atoi(argv[1]) : 1;
-  std::vector<uint64_t> memory(size_t{64} << 20);  // 512 MiB, well over any cache
-  for (size_t i = 0; i < memory.size(); ++i) memory[i] = i * 0x9e3779b97f4a7c15ull;
+  const bench::LargeMemory memory;
   double fma = 0, read = 0;
   for (int i = 0; i < 5; ++i) {
     fma = std::max(fma, bench::fma_peak(threads));
-    read = std::max(read, bench::read_rate(threads, memory));
+    read = std::max(read, memory.read_rate(threads));
   }
   printf("{\"threads\": %d, \"fmaGflops\": %.1f, \"readGBs\": %.2f}\n", threads, fma, read);
 }

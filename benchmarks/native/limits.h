@@ -1,6 +1,9 @@
 // What this CPU can do at most, measured: fused multiply-adds that stay in registers, and reading memory.
 #pragma once
+#include <sys/mman.h>
+
 #include <cstdint>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -52,21 +55,37 @@ inline double fma_peak(int threads) {
   return 2.0 * kWidth * kChains * static_cast<double>(kSteps) * threads / time / 1e9;
 }
 
-// GB/s of reading `memory` once, each thread its share.
-inline double read_rate(int threads, const std::vector<uint64_t>& memory) {
-  const auto* data = reinterpret_cast<const Words*>(memory.data());
-  const size_t share = memory.size() * sizeof(uint64_t) / sizeof(Words) / static_cast<size_t>(threads) & ~size_t{7};
-  const double time = on_threads(threads, [&](int thread) {
-    typedef uint64_t Loose __attribute__((vector_size(kWidth * 4), aligned(8)));
-    const auto* from = reinterpret_cast<const Loose*>(data + static_cast<size_t>(thread) * share);
-    Words sums[8] = {};
-    for (size_t i = 0; i < share; i += 8) {
+// Memory well over any cache, of large pages where there are some: with small ones, looking pages up is the limit.
+class LargeMemory {
+ public:
+  LargeMemory() : data_(static_cast<char*>(std::aligned_alloc(kPage, kBytes))) {
+    if (!data_) std::abort();
+#ifdef MADV_HUGEPAGE
+    madvise(data_, kBytes, MADV_HUGEPAGE);
+#endif
+    for (size_t i = 0; i < kBytes; ++i) data_[i] = static_cast<char>(i * 0x9e3779b1u >> 24);
+  }
+  ~LargeMemory() { std::free(data_); }
+  LargeMemory(const LargeMemory&) = delete;
+
+  // GB/s of reading it once, each thread its share.
+  double read_rate(int threads) const {
+    const size_t share = kBytes / sizeof(Words) / static_cast<size_t>(threads) & ~size_t{7};
+    const double time = on_threads(threads, [&](int thread) {
+      const Words* from = reinterpret_cast<const Words*>(data_) + static_cast<size_t>(thread) * share;
+      Words sums[8] = {};
+      for (size_t i = 0; i < share; i += 8) {
 #pragma GCC unroll 8
-      for (size_t j = 0; j < 8; ++j) sums[j] += from[i + j];
-    }
-    for (const Words& sum : sums) keep(sum);
-  });
-  return static_cast<double>(share) * threads * sizeof(Words) / time / 1e9;
-}
+        for (size_t j = 0; j < 8; ++j) sums[j] += from[i + j];
+      }
+      for (const Words& sum : sums) keep(sum);
+    });
+    return static_cast<double>(share) * threads * sizeof(Words) / time / 1e9;
+  }
+
+ private:
+  static constexpr size_t kPage = size_t{2} << 20, kBytes = size_t{512} << 20;
+  char* data_;
+};
 
 }  // namespace bench

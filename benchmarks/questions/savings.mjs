@@ -1,14 +1,15 @@
-// Each way in which a verification does less than a full prefill, alone: does the time that it saves follow the FLOPs?
+// Each way in which a verification does less than a full prefill, alone: does its time follow its FLOPs?
 import { fullPrefillCost, costThroughLayer, Model, planCost, prefill } from '../../dist/index.mjs'
 import { fullPrefill } from '../method/full-prefill.mjs'
 import { modelFolder, promptOf } from '../method/models.mjs'
-import { alternate, byRound, check, described, rounded, sample } from '../method/sample.mjs'
+import { alternate, check, described, rounded, sample, timeRatio } from '../method/sample.mjs'
 
 const LENGTH = 512
+const MODEL = 'shallow-bf16'
 
 export default async function savings({ rounds, threadCounts }) {
   const threads = threadCounts.at(-1)
-  const model = await Model.load(modelFolder('deep-bf16'), { backend: 'cpu', threads })
+  const model = await Model.load(modelFolder(MODEL), { backend: 'cpu', threads })
   const deepest = model.config.numLayers - 1
   const middle = deepest >> 1
   const last = Uint32Array.of(LENGTH - 1)
@@ -39,10 +40,16 @@ export default async function savings({ rounds, threadCounts }) {
   const rows = Object.entries(plans).map(([id, plan]) => {
     const { config } = model
     const cost = id === 'saved-stop' ? costThroughLayer(plan, config, middle) : planCost(plan, config).flops
-    const savedFlops = 1 - cost / fullPrefillCost(plan, config)
-    const savedTime = byRound((some, full) => 1 - some.seconds / full.seconds, taken[id], taken.full)
-    const detail = { savedTime: rounded(savedTime), savedFlops: rounded(savedFlops), threads, ...described(taken[id]) }
-    return [id, { value: rounded(savedTime / savedFlops), detail }]
+    const flops = cost / fullPrefillCost(plan, config)
+    const time = timeRatio(taken[id], taken.full)
+    const detail = {
+      model: MODEL,
+      threads,
+      timeShare: rounded(time),
+      flopsShare: rounded(flops),
+      ...described(taken[id]),
+    }
+    return [id, { value: rounded(time / flops), detail }]
   })
   await model.close()
   return Object.fromEntries(rows)

@@ -113,6 +113,7 @@ withModule('the emulated device', () => {
     const cases: [string, LoadOptions, string][] = [
       [tiny, {}, 'cuda'],
       [tiny, { simd: 'plain' }, 'cpu'],
+      [tiny, { profile: true }, 'cpu'],
       [tiny, { device: 1 }, 'cpu'],
       [dir, {}, 'cpu'],
     ]
