@@ -8,6 +8,7 @@ import { prefill } from '../../lib/prefill'
 import type { Proof } from '../../lib/proof'
 import { prove, proofHeader } from '../../lib/prove'
 import { verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import { makeModel } from '../models/make'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
@@ -55,6 +56,18 @@ describe('abort', () => {
     const verdict = await verify(big, proof, { signal })
     expect(verdict).toMatchObject({ status: 'inconclusive', reasons: [{ code: 'aborted' }], mismatched: [] })
     expect(verdict.matched.length + verdict.unchecked.length).toBe(proof.samples.length)
+    expect(listeners(signal)).toBe(0)
+  })
+
+  test.each([-1, 0, 3, 15])('verifyAll, after %d ms: an inconclusive verdict for each', async (ms) => {
+    const proofs = [proof, { ...proof }, { ...proof }]
+    const { signal } = abortAfter(ms)
+    const verdicts = await verifyAll(big, proofs, { signal })
+    expect(verdicts).toHaveLength(3)
+    for (const verdict of verdicts) {
+      expect(verdict).toMatchObject({ status: 'inconclusive', reasons: [{ code: 'aborted' }], mismatched: [] })
+      expect(verdict.matched.length + verdict.unchecked.length).toBe(proof.samples.length)
+    }
     expect(listeners(signal)).toBe(0)
   })
 
