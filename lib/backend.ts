@@ -16,8 +16,8 @@ export interface BackendOptions {
   device?: number
   /**
    * Most bytes that weights may take in the backend's memory. A model over it keeps none of its layers: each pass
-   * reads them again, two at a time, and its files must stay as they are until the model is closed. Beside the
-   * budget come the KV cache, activations, and one tensor on its way. Default: no limit.
+   * reads them again, two at a time, and its files (or the one in `cacheDir`) must stay as they are until the model
+   * is closed. Beside the budget come the KV cache, activations, and one tensor on its way. Default: no limit.
    */
   weightBudgetBytes?: number
   /** Threads for the CPU backend, 1 to 1024. Default: one per available core. */

@@ -56,12 +56,14 @@ interface Used {
 
 /** Loads and makes one pass up to `layer` in a process of its own. */
 function measured(dir: string, layer: number, options: object): Used {
+  const tiny = path.join(__dirname, '../../models/tiny-stories')
   const script = `
     const { readFileSync, writeFileSync } = require('node:fs')
     const { Model, prove } = require(${JSON.stringify(dist)})
-    const kib = (name) => Number(new RegExp(name + ':\\\\s+(\\\\d+)').exec(readFileSync('/proc/self/status', 'utf8'))[1])
+    const status = () => readFileSync('/proc/self/status', 'utf8')
+    const kib = (name) => Number(new RegExp(name + ':[^0-9]*([0-9]+)').exec(status())[1])
     async function main() {
-      await (await Model.load(${JSON.stringify(path.join(__dirname, '../../models/tiny-stories'))}, { backend: 'cpu' })).close()
+      await (await Model.load(${JSON.stringify(tiny)}, { backend: 'cpu' })).close()
       const before = kib('VmRSS')
       writeFileSync('/proc/self/clear_refs', '5') // the peak begins anew
       const model = await Model.load(${JSON.stringify(dir)}, { backend: 'cpu', ...${JSON.stringify(options)} })
