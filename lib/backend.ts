@@ -1,6 +1,7 @@
 // Which backend a model is loaded for, and the options that say so.
 import { availableParallelism } from 'node:os'
-import { addon, fromNative, type NativeModelOptions } from './addon'
+import { addon, fromNative } from './addon'
+import type { NativeModelOptions } from './native'
 import type { ModelConfig } from './config'
 import { wrongValue } from './errors'
 import { integerIn } from './limits'

@@ -1,5 +1,6 @@
 // Captures K and V while a sequence grows: the native cache, the context chain beside it, and the samples so far.
-import { addon, flattened, fromNative, type NativeSampling, type NativeSequence } from './addon'
+import { addon, fromNative } from './addon'
+import { flattened, type NativeSampling, type NativeSequence } from './native'
 import { bindingDigest, contextChain, type ProofHeader } from './binding'
 import { resolveLayerSampler, resolveTokenSampler, type Samplers } from './custom-sampler'
 import { PocError } from './errors'

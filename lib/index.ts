@@ -13,7 +13,8 @@ export { type LoadOptions, Model } from './model'
 export type { WeightCache } from './weight-cache'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
-export { type BackendInfo, type CudaDevice, type Info, info, type OpTime } from './addon'
+export { type BackendInfo, type Info, info } from './addon'
+export type { CudaDevice, OpTime } from './native'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {

@@ -1,5 +1,6 @@
 // A model that is loaded once and used by any number of verifications and generations at a time.
-import { addon, fromNative, type NativeModel, type NativeModelOptions, type NativeTensor, type OpTime } from './addon'
+import { addon, fromNative } from './addon'
+import type { NativeModel, NativeModelOptions, NativeTensor, OpTime } from './native'
 import { type BackendOptions, backendOptions, resolveBackend } from './backend'
 import type { Numerics } from './binding'
 import type { ModelConfig } from './config'

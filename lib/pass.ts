@@ -1,5 +1,6 @@
 // One native pass over the sequences of one or several verifications, layer by layer; leaving it stops it.
-import { addon, flattened, fromNative, type NativePart, type NativePrefill } from './addon'
+import { addon, fromNative } from './addon'
+import { flattened, type NativePart, type NativePrefill } from './native'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { PocError } from './errors'
 import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'

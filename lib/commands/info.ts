@@ -1,7 +1,8 @@
 // poc info: what this installation can do, and why not more.
 
 import type { Command } from 'commander'
-import { type CudaDevice, type Info, info } from '../addon'
+import { type Info, info } from '../addon'
+import type { CudaDevice } from '../native'
 import { PocError } from '../errors'
 import { EXIT_OF_ERROR } from './exit'
 import { addJsonFlag } from './flags'

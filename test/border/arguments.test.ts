@@ -1,6 +1,7 @@
 // What a caller may get wrong: always an error with a code, never a crash, never a wrong verdict.
 import path from 'node:path'
-import { addon, type NativePart, useCudaModule } from '../../lib/addon'
+import { addon, useCudaModule } from '../../lib/addon'
+import type { NativePart } from '../../lib/native'
 import { generate } from '../../lib/generate'
 import { createMatcher } from '../../lib/matcher'
 import { Model } from '../../lib/model'
