@@ -6,7 +6,7 @@
 //   --readme        writes the README's table, of this run or of --from
 //   --from FILE     measures nothing: takes the rows that an earlier run wrote
 import { fork } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -28,9 +28,11 @@ const rounds = Number(args.rounds)
 if (unknown.length > 0) fail(`no row '${unknown[0]}'; there are ${ROWS.map(({ id }) => id).join(', ')}`)
 if (!Number.isInteger(rounds) || rounds < 1) fail('--rounds takes a positive integer')
 
+// Before the work: a path that cannot be written to must not cost its results.
+if (args.json) mkdirSync(path.dirname(args.json), { recursive: true })
 const report = args.from ? JSON.parse(readFileSync(args.from, 'utf8')) : await measure()
+if (args.json) writeFileSync(args.json, `${JSON.stringify(report, null, 1)}\n`)
 printTable(report)
-if (args.json && !args.from) writeFileSync(args.json, `${JSON.stringify(report, null, 1)}\n`)
 if (args.plot) plot(report, path.join(here, 'results'))
 if (args.readme) updateReadme(report, path.join(here, '../README.md'))
 if (report.rows.some((row) => row.error)) process.exitCode = 1

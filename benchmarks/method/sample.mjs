@@ -7,8 +7,8 @@ const TRIES = 6
 export const ENOUGH = 0.85 // of its CPUs; benchmarks/native/sample.h has the same
 const QUIET = 0.06 // of one CPU, used by others
 const SETTLE = 50 // ms
-let patience = 40 // seconds that a question may lose to samples that did not count
 const TICK = 0.01 // seconds, of /proc/stat
+let patience = 40 // seconds that a question may lose to samples that did not count
 
 export const median = (values) => {
   const sorted = [...values].sort((a, b) => a - b)

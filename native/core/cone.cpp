@@ -18,7 +18,7 @@ size_t lay_out(std::vector<Part>* parts, size_t page_slots) {
 Cone::Cone(const std::vector<Part>& parts, size_t num_layers) {
   for (const Part& part : parts) {
     const size_t deepest = part.samples.layers.empty() ? 0 : part.samples.layers.back() + 1;
-    num_layers_ = std::max(num_layers_, part.complete ? num_layers : deepest);
+    num_layers_ = std::max(num_layers_, part.wanted != Wanted::samples ? num_layers : deepest);
   }
   asked_.resize(num_layers_);
   for (const Part& part : parts) add(part);
@@ -36,7 +36,7 @@ void Cone::add(const Part& part) {
                      part.first_position,
                      part.first_slot,
                      part.parent,
-                     part.complete,
+                     part.wanted,
                      shared_keys(part),
                      {},
                      {}});
@@ -70,7 +70,10 @@ void Cone::add_samples(size_t range, const SampleRequest& samples) {
 }
 
 void Cone::count_needed() {
-  for (Range& range : ranges_) range.needed.assign(num_layers_ + 1, range.complete ? range.rows : 0);
+  for (Range& range : ranges_) {
+    range.needed.assign(num_layers_ + 1, range.wanted != Wanted::samples ? range.rows : 0);
+    range.needed.back() = 0;
+  }
   for (const Range& range : ranges_)
     for (const Need& need : range.needs) {
       size_t& needed = ranges_[need.range].needed[need.layer];
@@ -81,7 +84,8 @@ void Cone::count_needed() {
     Range& range = ranges_[i];
     for (size_t layer = num_layers_; layer-- > 0;) {
       range.needed[layer] = std::max(range.needed[layer], range.needed[layer + 1]);
-      if (range.needed[layer + 1] == 0) continue;
+      const bool last_row = layer + 1 == num_layers_ && range.wanted == Wanted::hidden;
+      if (range.needed[layer + 1] == 0 && !last_row) continue;
       // Its rows go through attention, which reads what they share.
       for (size_t end = range.first_position, at = range.parent; end > 0 && at != kNoParent; at = ranges_[at].parent) {
         Range& owner = ranges_[at];
@@ -101,6 +105,7 @@ std::vector<Span> Cone::rows(size_t layer) const {
   std::vector<Span> spans;
   for (const Range& range : ranges_) {
     const size_t rows = range.needed[layer];
+    if (layer == num_layers_ && range.wanted == Wanted::hidden) spans.push_back({range.first_row + range.rows - 1, 1});
     if (rows == 0) continue;
     if (spans.empty() || range.first_row - (spans.back().first_row + spans.back().rows) > kJoinedGap)
       spans.push_back({range.first_row, rows});
@@ -111,7 +116,8 @@ std::vector<Span> Cone::rows(size_t layer) const {
 }
 
 bool Cone::only_samples(size_t layer) const {
-  return layer + 1 == num_layers_ && rows(num_layers_).empty() && !sampled_[layer].empty();
+  const auto verified = [](const Range& range) { return range.wanted == Wanted::samples; };
+  return layer + 1 == num_layers_ && !sampled_[layer].empty() && std::all_of(ranges_.begin(), ranges_.end(), verified);
 }
 
 std::vector<uint32_t> Cone::sample_places(size_t layer) const {

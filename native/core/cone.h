@@ -16,15 +16,17 @@ struct SampleRequest {
 
 constexpr size_t kNoParent = static_cast<size_t>(-1);
 
+// What a pass is for, beside the samples: nothing (verification); K and V of every row at every layer; the last
+// row's hidden state after the last layer as well (the next token).
+enum class Wanted { samples, cache, hidden };
+
 // One sequence's share of a pass: tokens at consecutive positions from `first_position` on.
 struct Part {
   std::vector<uint32_t> tokens;  // none, where the parent has all that the sequence needs
   SampleRequest samples;         // positions of the sequence, shared ones too
   size_t first_position = 0;
   size_t first_slot = 0;  // see Segment and lay_out()
-  // Every row of every layer is needed, hidden state included (prompts, decoding), not only what the
-  // samples depend on (verification).
-  bool complete = false;
+  Wanted wanted = Wanted::samples;
   // A part before this one, which has the rows of positions 0 .. first_position - 1, itself or by continuing
   // others: the prefix that both share is computed once. first_position is then a multiple of the cache's
   // page_slots(), and at most kMaxSharedRuns parts are continued. kNoParent: what comes before is in the cache.
@@ -55,8 +57,9 @@ class Cone {
   size_t num_rows() const { return num_rows_; }  // of all parts together
   // Layers to visit: up to the deepest one that is sampled, or all.
   size_t num_layers() const { return num_layers_; }
-  // Rows that need K and V at `layer`; none behind the last layer. Parts are joined where few rows lie between
-  // them: to compute those as well costs less than to go through the layer's weights once more.
+  // Rows that need K and V at `layer`; behind the last layer, those whose hidden state is wanted. Parts are joined
+  // where few rows lie between them: to compute those as well costs less than to go through the layer's weights once
+  // more.
   std::vector<Span> rows(size_t layer) const;
   // Whether only the sampled rows are needed at `layer`, and of them only K and V.
   bool only_samples(size_t layer) const;
@@ -74,7 +77,7 @@ class Cone {
   };
   struct Range {
     size_t first_row, rows, first_position, first_slot, parent;
-    bool complete;
+    Wanted wanted;
     std::vector<SharedKeys> shared;
     std::vector<Need> needs;     // for its samples
     std::vector<size_t> needed;  // at each layer: leading rows

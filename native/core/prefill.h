@@ -37,7 +37,7 @@ class Prefill {
   bool next();
   // The samples of the layer that the last true next() reached.
   LayerSamples take_samples() { return std::move(samples_); }
-  // The last row's hidden state after the last layer: (1, hidden_size). Only for a complete part.
+  // The last row's hidden state after the last layer: (1, hidden_size). Where the last part wants it.
   Rows last_hidden() const { return hidden_.from(hidden_.rows - 1, 1); }
 
  private:

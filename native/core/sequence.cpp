@@ -20,7 +20,8 @@ void Sequence::append(const std::vector<uint32_t>& tokens, const SampleRequest& 
                       std::to_string(tokens.size()));
   const Config& c = model_->config;
   const auto ops = model_->backend->ops(cancelled);
-  Prefill pass(*model_, *ops, cache_, {{tokens, request, length_, 0, true}}, chunk_size_, cancelled);
+  const Wanted wanted = logits ? Wanted::hidden : Wanted::cache;
+  Prefill pass(*model_, *ops, cache_, {{tokens, request, length_, 0, wanted}}, chunk_size_, cancelled);
   std::vector<LayerSamples> samples;
   while (pass.next()) {
     samples.push_back(pass.take_samples());

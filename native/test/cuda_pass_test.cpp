@@ -166,7 +166,7 @@ void a_cancelled_run_leaves_the_model_usable() {
       KvCache cache(*model, m.kv, 64, 1);
       const std::string error = error_of([&] {
         const auto ops = model->backend->ops(cancelled);
-        Prefill pass(*model, *ops, cache, {{tokens, {{0, 2}, {{39}, {39}}}, 0, 0, false}}, 16, cancelled);
+        Prefill pass(*model, *ops, cache, {{tokens, {{0, 2}, {{39}, {39}}}, 0, 0, Wanted::samples}}, 16, cancelled);
         std::vector<LayerSamples> queued;
         for (int layer = 0; layer < after && pass.next(); ++layer) queued.push_back(pass.take_samples());
         cancelled = true;

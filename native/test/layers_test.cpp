@@ -55,7 +55,7 @@ struct Streamed {
   KvCache cache{*model, m.kv, 12, 1};
 
   Prefill pass(const std::atomic<bool>& cancelled = never) {
-    return Prefill(*model, *ops, cache, {{tokens, everything(kLayers, 12), 0, 0, false}}, 4, cancelled);
+    return Prefill(*model, *ops, cache, {{tokens, everything(kLayers, 12), 0, 0, Wanted::samples}}, 4, cancelled);
   }
   // What was loaded when nothing moves any more.
   size_t loaded_at_rest() const {

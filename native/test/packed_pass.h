@@ -22,7 +22,7 @@ inline std::vector<Part> parts_of(const std::vector<Packed>& sequences) {
   std::vector<Part> parts;
   for (const Packed& one : sequences) {
     const std::vector<uint32_t> own(one.tokens.begin() + static_cast<long>(one.shared), one.tokens.end());
-    parts.push_back({own, one.samples, one.shared, 0, false, one.parent});
+    parts.push_back({own, one.samples, one.shared, 0, Wanted::samples, one.parent});
   }
   return parts;
 }

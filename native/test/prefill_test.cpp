@@ -193,17 +193,22 @@ Rows rows_at(const Cone& cone, size_t layer) {
 
 void a_cone_counts_the_rows_that_deeper_samples_need() {
   const std::vector<uint32_t> ten(10);
-  const Part sampled{ten, {{0, 2, 3}, {{9}, {1, 6}, {0, 4}}}, 0, 0, false};
+  const Part sampled{ten, {{0, 2, 3}, {{9}, {1, 6}, {0, 4}}}, 0, 0, Wanted::samples};
   const Cone cone({sampled}, 8);
   CHECK(cone.num_layers() == 4 && cone.num_rows() == 10);
   CHECK(rows_at(cone, 0) == Rows({{0, 10}}) && rows_at(cone, 1) == Rows({{0, 7}}) &&
         rows_at(cone, 2) == Rows({{0, 7}}));
   CHECK(rows_at(cone, 3) == Rows({{0, 5}}) && rows_at(cone, 4).empty());
   CHECK(cone.only_samples(3) && !cone.only_samples(2));
-  const Cone full({{ten, {}, 5, 0, true}}, 3);
-  CHECK(rows_at(full, 0) == Rows({{0, 10}}) && rows_at(full, 3) == Rows({{0, 10}}) && !full.only_samples(2));
+  const Cone full({{ten, {{2}, {{6}}}, 5, 0, Wanted::cache}}, 3);
+  CHECK(rows_at(full, 0) == Rows({{0, 10}}) && rows_at(full, 2) == Rows({{0, 10}}) && rows_at(full, 3).empty());
+  CHECK(!full.only_samples(2));
+  const Cone next({{ten, {}, 5, 0, Wanted::hidden}, {ten, {{1}, {{3}}}, 0, 64, Wanted::samples}}, 3);
+  CHECK(rows_at(next, 2) == Rows({{0, 10}}) && rows_at(next, 3) == Rows({{9, 1}}) && !next.only_samples(2));
+  const Segment last = next.segments(9, 1).at(0);
+  CHECK(last.first_row == 0 && last.rows == 1 && last.first_position == 14);
   // Behind one another: the first ends at layer 1, so that the rows of the second stand alone below it.
-  const Cone two({{ten, {{1}, {{9}}}, 0, 0, false}, {ten, {{3}, {{2, 5}}}, 0, 64, false}}, 8);
+  const Cone two({{ten, {{1}, {{9}}}, 0, 0, Wanted::samples}, {ten, {{3}, {{2, 5}}}, 0, 64, Wanted::samples}}, 8);
   CHECK(rows_at(two, 1) == Rows({{0, 16}}) && rows_at(two, 2) == Rows({{10, 6}}) && rows_at(two, 4).empty());
   CHECK(two.sampled_rows(3) == (std::vector<uint32_t>{12, 15}));
   const std::vector<Segment> segments = two.segments(8, 5);
@@ -215,7 +220,8 @@ void a_cone_counts_the_rows_that_deeper_samples_need() {
 void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
   // 60 rows, and 8 more behind its first 32; each samples its own end, the second two layers deeper.
-  std::vector<Part> parts{{tokens(60), {{1}, {{59}}}}, {tokens(8), {{0, 3}, {{5, 36}, {39}}}, 32, 0, false, 0}};
+  std::vector<Part> parts{{tokens(60), {{1}, {{59}}}},
+                          {tokens(8), {{0, 3}, {{5, 36}, {39}}}, 32, 0, Wanted::samples, 0}};
   CHECK(lay_out(&parts, 32) == 96 && parts[0].first_slot == 0 && parts[1].first_slot == 32);
   Cone cone(parts, 8);
   CHECK(cone.num_rows() == 68 && cone.num_layers() == 4);
@@ -236,7 +242,10 @@ void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   CHECK(rows_at(other, 1).empty());
   // One that is dropped still stands between two others.
   const SampleRequest deep{{3}, {{63}}}, deeper{{3}, {{71}}};
-  Cone chain({{tokens(32), {}}, {tokens(32), deep, 32, 0, false, 0}, {tokens(8), deeper, 64, 0, false, 1}}, 8);
+  Cone chain({{tokens(32), {}},
+              {tokens(32), deep, 32, 0, Wanted::samples, 0},
+              {tokens(8), deeper, 64, 0, Wanted::samples, 1}},
+             8);
   chain.drop({1});
   CHECK(rows_at(chain, 2) == Rows({{0, 72}}) && rows_at(chain, 3) == Rows({{64, 8}}));
   // Sixteen rows between two parts are computed rather than going through the weights twice; seventeen are not.
@@ -249,10 +258,10 @@ void runs_of_a_chain_of_parents_are_joined() {
   const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
   const SampleRequest end{{2}, {{99}}};
   std::vector<Part> parts{{tokens(64), {}},
-                          {tokens(64), {}, 32, 0, false, 0},
-                          {tokens(4), end, 96, 0, false, 1},
-                          {tokens(36), end, 64, 0, false, 2},
-                          {tokens(68), end, 32, 0, false, 3}};
+                          {tokens(64), {}, 32, 0, Wanted::samples, 0},
+                          {tokens(4), end, 96, 0, Wanted::samples, 1},
+                          {tokens(36), end, 64, 0, Wanted::samples, 2},
+                          {tokens(68), end, 32, 0, Wanted::samples, 3}};
   CHECK(lay_out(&parts, 32) == 64 + 64 + 32 + 64 + 96);
   const Cone cone(parts, 3);
   const std::vector<Segment> segments = cone.segments(0, cone.num_rows());

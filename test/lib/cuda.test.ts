@@ -1,6 +1,6 @@
 // The CUDA backend where there is no GPU: what is said about it, and that the CPU goes on.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { addon, info, useCudaModule } from '../../lib/addon'
@@ -59,10 +59,11 @@ function textFile(): string {
   return file
 }
 
+const [, abi] = /kAbiVersion = (\d+)/.exec(readFileSync(path.join(__dirname, '../../native/cuda/abi.h'), 'utf8')) ?? []
 const entry = 'extern "C" const void* poc_cuda_api(unsigned)'
 const table = (version: string) => `
   struct Api { unsigned abi, size; const char *version, *targets; void* functions[28]; };
-  static const Api api{1, sizeof(Api), "${version}", ""};
+  static const Api api{${abi}, sizeof(Api), "${version}", ""};
   ${entry} { return &api; }`
 
 test.each([
