@@ -50,6 +50,7 @@ export function sizesOf(name) {
   return {
     perLayer,
     ffn,
+    queries: 2 * shape.hidden * shape.heads * shape.headDim,
     layers,
     hidden: shape.hidden,
     decodedBytes: (perLayer * layers + head) * (dtype === 'F32' ? 4 : 2),

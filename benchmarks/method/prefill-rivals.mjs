@@ -46,24 +46,22 @@ async function checkLogits(model, llama, tolerance) {
 }
 
 function caseOf({ name, threads, length, taken, peak }) {
-  const { perLayer, ffn, hidden, layers } = sizesOf(name)
+  const { perLayer, ffn, queries, hidden, layers } = sizesOf(name)
   const oneLayer = perLayer + length * hidden // attention: on average length / 2 keys, for scores and for sums
-  // llama.cpp leaves the last layer's MLP out where no logits are asked for: an artefact of few layers.
-  const share = { ours: 1, llama: 1 - ffn / (layers * oneLayer) }
+  // Where no logits are asked for, llama.cpp leaves the last layer's MLP out, we all that comes after its K and V.
+  const leftOut = { ours: ffn + queries + length * hidden, llama: ffn }
   const rates = Object.entries(taken).map(([side, samples]) => {
     const about = described(samples)
-    const gflops = (2 * oneLayer * layers * share[side] * length) / about.seconds / 1e9
+    const gflops = (2 * (oneLayer * layers - leftOut[side]) * length) / about.seconds / 1e9
     const tokensPerSecond = rounded(length / about.seconds)
     return [side, { tokensPerSecond, gflops: rounded(gflops), ofFp32Peak: rounded(gflops / peak), ...about }]
   })
-  const asTimed = timeRatio(taken.llama, taken.ours)
   return {
     threads,
     length,
-    ratio: rounded(asTimed / share.llama),
-    tokensPerSecondRatio: rounded(asTimed),
+    ratio: rounded(timeRatio(taken.llama, taken.ours)),
     // What a busy machine still tells: the same ratio of CPU times.
-    cpuTimeRatio: rounded(byRound((a, b) => cpuSeconds(a) / cpuSeconds(b), taken.llama, taken.ours) / share.llama),
+    cpuTimeRatio: rounded(byRound((a, b) => cpuSeconds(a) / cpuSeconds(b), taken.llama, taken.ours)),
     ...Object.fromEntries(rates),
   }
 }

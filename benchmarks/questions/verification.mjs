@@ -22,7 +22,7 @@ export default async function verification({ rounds, threadCounts }) {
   const forged = await forgedProof(model, threads)
   const taken = await alternate(
     {
-      full: (round) => sample(() => fullPrefill(model, honest[round].tokens), threads),
+      full: (round) => sample(() => fullPrefill(model, honest[round].tokens, true), threads),
       verify: (round) => sample(() => verify(model, honest[round]), threads),
       reject: () => sample(() => verify(model, forged), threads),
     },
