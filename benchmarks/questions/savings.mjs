@@ -1,5 +1,5 @@
 // Each way in which a verification does less than a full prefill, alone: does its time follow its FLOPs?
-import { fullPrefillCost, costThroughLayer, Model, planCost, prefill } from '../../dist/index.mjs'
+import { costThroughLayer, Model, planCost, prefill } from '../../dist/index.mjs'
 import { fullPrefill } from '../method/full-prefill.mjs'
 import { modelFolder, promptOf } from '../method/models.mjs'
 import { alternate, check, described, rounded, sample, timeRatio } from '../method/sample.mjs'
@@ -13,6 +13,7 @@ export default async function savings({ rounds, threadCounts }) {
   const deepest = model.config.numLayers - 1
   const middle = deepest >> 1
   const last = Uint32Array.of(LENGTH - 1)
+  const full = planOf([[deepest, Uint32Array.from({ length: LENGTH }, (_, i) => i)]]) // as a prompt is processed
   const plans = {
     'saved-tail': planOf([[deepest, last]]),
     'saved-cone': planOf([
@@ -40,7 +41,7 @@ export default async function savings({ rounds, threadCounts }) {
   const rows = Object.entries(plans).map(([id, plan]) => {
     const { config } = model
     const cost = id === 'saved-stop' ? costThroughLayer(plan, config, middle) : planCost(plan, config).flops
-    const flops = cost / fullPrefillCost(plan, config)
+    const flops = cost / planCost(full, config).flops
     const time = timeRatio(taken[id], taken.full)
     const detail = {
       model: MODEL,
