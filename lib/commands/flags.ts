@@ -46,7 +46,7 @@ export function addModelFlags(command: Command): Command {
       'most memory for weights; over it, each pass reads the layers again; changes no result',
       integer(1, Number.MAX_SAFE_INTEGER),
     )
-    .option('--cache-dir <dir>', 'keep packed weights here, for a CPU that opens the model at once; changes no result')
+    .option('--cache-dir <dir>', 'folder for packed weights, from which a CPU opens at once; changes no result')
     .option('--threads <n>', 'threads of the CPU backend (default: one per core); changes no result', integer(1, 1024))
 }
 

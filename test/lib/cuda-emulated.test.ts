@@ -139,6 +139,14 @@ withModule('the emulated device', () => {
     })
   })
 
+  test('keeps no file of packed weights, which are the CPU backend’s', async () => {
+    const cacheDir = path.join(__dirname, 'nowhere')
+    const model = await Model.load(tiny, { backend: 'cuda', cacheDir })
+    expect(model.weightCache).toBeUndefined()
+    expect(existsSync(cacheDir)).toBe(false)
+    await model.close()
+  })
+
   test('refuses a pointer that is not its own, and reads nothing', async () => {
     const layout = contiguousLayout('f32', 2, 4)
     const positions = Uint32Array.of(0)

@@ -15,6 +15,7 @@ import {
   writeSync,
 } from 'node:fs'
 import path from 'node:path'
+import { addon } from '../../lib/addon'
 import { main } from '../../lib/cli'
 import { generate } from '../../lib/generate'
 import { type LoadOptions, Model } from '../../lib/model'
@@ -231,6 +232,25 @@ describe('a file that cannot be written fails no load', () => {
     const error = { code: 'INVALID_ARGUMENT', where: 'cacheDir' }
     await expect(Model.load(tiny, { cacheDir: cacheDir as never })).rejects.toMatchObject(error)
   })
+})
+
+test('the native class refuses other arguments, backends and states', async () => {
+  const model = await Model.load(tiny, { backend: 'cpu' })
+  const options = { threads: 1, simd: 'auto', device: 0, weightBudgetBytes: 0 }
+  const header = new Uint8Array(112)
+  const make = (backend: 'cpu' | 'cuda') => new (addon().Model)(model.config, [], [], { ...options, backend })
+  const native = make('cpu') as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+  for (const args of [[], [5], [null, header], ['file'], ['file', 'header'], ['file', new Float32Array(4)]]) {
+    expect(() => native.loadPacked(...args)).toThrow(/must be (a string|a Uint8Array)/)
+  }
+  expect(() => native.writePacked(5)).toThrow('path must be a string')
+  await expect(native.loadPacked('file', header)).rejects.toMatchObject({ code: 'MODEL_MALFORMED' })
+  await expect(native.writePacked(path.join(makeFolder(), 'x'))).rejects.toMatchObject({ code: 'MODEL_MALFORMED' })
+  expect(() => make('cuda').loadPacked('file', header)).toThrow('backend must be cpu')
+  expect(() => make('cuda').writePacked('file')).toThrow('backend must be cpu')
+  expect(() => model.native.loadPacked('file', header)).toThrow('closed or loaded')
+  expect(() => model.native.writePacked('file')).toThrow('closed or loaded')
+  await model.close()
 })
 
 test('loads at once: each is right, and one file is left', async () => {
