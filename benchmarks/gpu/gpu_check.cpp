@@ -94,7 +94,7 @@ void hold_packed(const Pair& pair, const std::vector<size_t>& lengths) {
     tokens[0] = static_cast<uint32_t>(parts.size());
     full.push_back(whole_pass(pair.cpu, s.kv, tokens, 64));
     const SampleRequest samples = some_samples(length, static_cast<uint32_t>(s.config.num_layers - 1));
-    parts.push_back({tokens, samples, 0, slots, false});
+    parts.push_back({tokens, samples, 0, slots, Wanted::samples});
     slots += (length + 63) / 64 * 64;
   }
   KvCache cache(*pair.device, s.kv, slots, 1);
