@@ -8,7 +8,7 @@ const entry = path.join(rivals, 'node-llama-cpp/dist/index.js')
 
 /** Why it cannot be asked; null where it can. */
 export const llamaMissing = () =>
-  existsSync(entry) ? null : 'node-llama-cpp is not there; install it with: npm ci --prefix benchmarks/rivals'
+  existsSync(entry) ? null : 'node-llama-cpp is not there; install it with: npm install --prefix benchmarks/rivals'
 
 /**
  * A GGUF file in a context for prompts of `length`: batch as long as the prompt, flash attention on.

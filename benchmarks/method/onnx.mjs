@@ -10,7 +10,7 @@ const FLOAT = 1
 
 /** Why it cannot be asked; null where it can. */
 export const onnxMissing = () =>
-  existsSync(folder) ? null : 'onnxruntime-node is not there; install it with: npm ci --prefix benchmarks/rivals'
+  existsSync(folder) ? null : 'onnxruntime-node is not there; install it with: npm install --prefix benchmarks/rivals'
 
 /** y (rows, outputs) = x (rows, inputs) * w (inputs, outputs), for one w that may be prepacked; both row-major. */
 export async function openProduct({ x, w, rows, inputs, outputs, threads }) {
