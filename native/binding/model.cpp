@@ -151,8 +151,8 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                      {InstanceMethod("load", &ModelWrap::load), InstanceMethod("loadPacked", &ModelWrap::load_packed),
                       InstanceMethod("writePacked", &ModelWrap::write_packed),
                       InstanceMethod("packedLayout", &ModelWrap::packed_layout),
-                      InstanceMethod("progress", &ModelWrap::progress),
-                      InstanceMethod("opTimes", &ModelWrap::op_times), InstanceMethod("close", &ModelWrap::cancel)});
+                      InstanceMethod("progress", &ModelWrap::progress), InstanceMethod("opTimes", &ModelWrap::op_times),
+                      InstanceMethod("close", &ModelWrap::cancel)});
 }
 
 ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWrap>(info) {
