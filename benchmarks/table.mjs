@@ -42,7 +42,7 @@ function machineLine({ cpu, cores, simd, limits }) {
 function shown({ value, unit }) {
   if (value === null) return '-'
   const number = Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2)
-  return unit === 'x' ? `${number}x` : `${number} ${unit}`
+  return /^[x/%]/.test(unit) ? `${number}${unit}` : `${number} ${unit}`
 }
 
 function bound({ lower }, limit) {
