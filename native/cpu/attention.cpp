@@ -8,24 +8,35 @@ namespace {
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
-// Keys [first, last) of a row, or of a block of rows.
+// Keys [first, last) of a query, or of a block of them.
 struct Keys {
   size_t first, last;
 };
 
-Keys keys_of_row(const AttentionBlock& block, size_t row) {
+// A block's queries are counted as rows here, be they rows of the segment or heads.
+size_t num_queries(const AttentionBlock& block) { return block.heads > 1 ? block.heads : block.rows; }
+
+Keys keys_of(const AttentionBlock& block, size_t query) {
+  const size_t row = block.first_row + (block.heads > 1 ? 0 : query);
   const size_t position = block.segment.first_position + row, window = block.args->sliding_window;
   return {window && position + 1 > window ? position + 1 - window : 0, position + 1};
 }
 
-// Everything one block of rows needs; pointers into the caller's scratch.
+// The block's queries among the rows of q, or of out.
+Rows rows_of(const AttentionBlock& block, const Rows& all) {
+  const size_t head_dim = block.args->cache.head_dim;
+  float* first = all.data + (block.segment.first_row + block.first_row) * all.stride + block.head * head_dim;
+  return {first, num_queries(block), head_dim, block.heads > 1 ? head_dim : all.stride};
+}
+
+// Everything one block needs; pointers into the caller's scratch.
 struct Work {
   const AttentionBlock& block;
   const AttentionArgs& args;
-  size_t head, kv_head, first_row, rows;  // rows of the segment
-  Keys all;                               // the keys that any row sees; `all.first` rounded down to a panel
-  size_t stride;                          // floats between rows of scores
-  size_t vecs;                            // vectors of 16 in a padded head
+  size_t kv_head, rows;
+  Keys all;       // the keys that any row sees; `all.first` rounded down to a panel
+  size_t stride;  // floats between rows of scores
+  size_t vecs;    // vectors of 16 in a padded head
   float *q, *scores, *packed, *out;
 
   size_t slot(size_t key) const {
@@ -40,14 +51,12 @@ struct Work {
 Work make_work(const AttentionBlock& block) {
   const AttentionArgs& args = *block.args;
   const size_t head_dim = args.cache.head_dim, group = args.q.cols / head_dim / args.cache.num_kv_heads;
-  const Keys first = keys_of_row(block, block.first_row);
-  const Keys last = keys_of_row(block, block.first_row + block.rows - 1);
+  const size_t rows = num_queries(block);
+  const Keys first = keys_of(block, 0), last = keys_of(block, rows - 1);
   Work work{block,
             args,
-            block.head,
             block.head / group,
-            block.first_row,
-            block.rows,
+            rows,
             {first.first / kPanel * kPanel, last.last},
             0,
             round_up(head_dim, kLanes) / kLanes,
@@ -68,10 +77,7 @@ template <class D>
 void score_panels(const Work& w) {
   const AttentionArgs& args = w.args;
   const size_t head_dim = args.cache.head_dim;
-  Rows q = args.q;
-  q.data += w.head * head_dim;
-  q.cols = head_dim;
-  pack_rows(q, w.block.segment.first_row + w.first_row, w.rows, w.q);
+  pack_rows(rows_of(w.block, args.q), 0, w.rows, w.q);
   const auto* k = static_cast<const typename D::Value*>(args.cache.k);
   for (size_t key = w.all.first; key < w.all.last; key += kPanel)
     tiles<D>(static_cast<int>(w.rows), kPanel / kLanes, w.q,
@@ -146,25 +152,25 @@ void attend(const Work& w) {
   float sums[kLanes] = {};
   for (size_t i = 0; i < w.rows * w.vecs * kLanes; ++i) w.out[i] = 0.0f;
   for (size_t row = 0; row < w.rows; ++row) {
-    const Keys keys = keys_of_row(w.block, w.first_row + row);
+    const Keys keys = keys_of(w.block, row);
     softmax_numerators(w.score(row, keys.first), keys.last - keys.first, scale);
   }
   // Seen by all rows: from where the last row begins to where the first row ends.
-  Keys common{keys_of_row(w.block, w.first_row + w.rows - 1).first, keys_of_row(w.block, w.first_row).last};
+  Keys common{keys_of(w.block, w.rows - 1).first, keys_of(w.block, 0).last};
   if (common.first > common.last) common.first = common.last;
   const auto weigh = [&](size_t row, Keys keys) {
     for_runs(w, keys, [&](Keys run) { weigh_row<D>(w, row, run, sums + row); });
   };
-  for (size_t row = 0; row < w.rows; ++row) weigh(row, {keys_of_row(w.block, w.first_row + row).first, common.first});
+  for (size_t row = 0; row < w.rows; ++row) weigh(row, {keys_of(w.block, row).first, common.first});
   for_runs(w, common, [&](Keys run) { weigh_common<D>(w, run, sums); });
   for (size_t row = 0; row < w.rows; ++row) {
-    const Keys keys = keys_of_row(w.block, w.first_row + row);
+    const Keys keys = keys_of(w.block, row);
     weigh(row, {common.last > keys.first ? common.last : keys.first, keys.last});
   }
   const size_t head_dim = w.args.cache.head_dim;
+  const Rows all = rows_of(w.block, w.args.out);
   for (size_t row = 0; row < w.rows; ++row) {
-    float* out =
-        w.args.out.data + (w.block.segment.first_row + w.first_row + row) * w.args.out.stride + w.head * head_dim;
+    float* out = all.data + row * all.stride;
     for (size_t d = 0; d < head_dim; ++d) out[d] = w.out[row * w.vecs * kLanes + d] / sums[row];
   }
 }

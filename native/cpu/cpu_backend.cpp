@@ -146,6 +146,7 @@ class CpuOps : public Ops {
   void attend(AttentionBlock block) {
     const AttentionArgs& args = *block.args;
     const size_t head_dim = args.cache.head_dim, num_heads = args.q.cols / head_dim, rows = block.segment.rows;
+    if (rows == 1) return attend_one(block, num_heads);
     const size_t num_blocks = round_up(rows, kernels_.tile_rows) / kernels_.tile_rows;
     const size_t work = 2 * head_dim * (block.segment.first_position + rows) * std::min(rows, kernels_.tile_rows);
     split(num_heads * num_blocks, work, [&](size_t first, size_t last) {
@@ -156,6 +157,28 @@ class CpuOps : public Ops {
         part.head = i % num_heads;
         part.first_row = (num_blocks - 1 - i / num_heads) * kernels_.tile_rows;
         part.rows = std::min(kernels_.tile_rows, rows - part.first_row);
+        kernels_.attention(part);
+      }
+    });
+  }
+
+  // One row, as in decoding: heads that share a KV head go through its keys together, as long as there are blocks for
+  // all threads.
+  void attend_one(const AttentionBlock& block, size_t num_heads) {
+    const AttentionArgs& args = *block.args;
+    const size_t group = num_heads / args.cache.num_kv_heads;
+    const size_t heads = std::max<size_t>(1, std::min({group, kernels_.tile_rows, num_heads / pool_.num_threads()}));
+    const size_t per_group = round_up(group, heads) / heads;
+    const size_t work = 2 * args.cache.head_dim * (block.segment.first_position + 1) * heads;
+    split(args.cache.num_kv_heads * per_group, work, [&](size_t first, size_t last) {
+      HostBuffer scratch(kernels_.attention_scratch(block) * sizeof(float), false);
+      AttentionBlock part = block;
+      part.scratch = static_cast<float*>(scratch.data());
+      part.rows = 1;
+      for (size_t i = first; i < last; ++i) {
+        const size_t first_head = i % per_group * heads;
+        part.head = i / per_group * group + first_head;
+        part.heads = std::min(heads, group - first_head);
         kernels_.attention(part);
       }
     });

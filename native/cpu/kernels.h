@@ -21,11 +21,14 @@ struct MatmulBlock {
   size_t out_stride;
 };
 
+// Queries that go through the keys together, at most tile_rows: consecutive rows of the segment in one head,
+// or several heads of one row that share a KV head.
 struct AttentionBlock {
   const AttentionArgs* args;
   Segment segment;
-  size_t head = 0, first_row = 0, rows = 0;  // rows of the segment, at most tile_rows
-  float* scratch = nullptr;                  // attention_scratch() floats
+  size_t head = 0, heads = 1;
+  size_t first_row = 0, rows = 0;  // of the segment; 1 where there are several heads
+  float* scratch = nullptr;        // attention_scratch() floats
 };
 
 struct Kernels {

@@ -619,6 +619,9 @@ void attention_is_exact_maximum_and_two_chains() {
                                    {13, 4, 1, 80, 100, 0, {32, 96}},
                                    {40, 2, 2, 16, 64, 40, {32, 64}},
                                    {1, 8, 1, 64, 70, 0, {64}},
+                                   {1, 40, 2, 16, 90, 0},  // more heads of one KV head than a tile has rows
+                                   {1, 21, 3, 8, 75, 40},
+                                   {1, 24, 2, 64, 100, 0, {32, 64}},
                                    {30, 2, 1, 16, 64, 7, {64}}};
   for (Path& path : paths())
     for (const Dtype dtype : kDtypes)
