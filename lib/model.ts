@@ -6,6 +6,7 @@ import type { Numerics } from './binding'
 import type { ModelConfig } from './config'
 import { modelDigest } from './digest'
 import { PocError, wrongValue } from './errors'
+import { checkUnchanged, fingerprints } from './fingerprint'
 import { checkOptions } from './options'
 import { type Checkpoint, readCheckpoint } from './safetensors'
 import { CacheFile, type WeightCache } from './weight-cache'
@@ -13,8 +14,9 @@ import { CacheFile, type WeightCache } from './weight-cache'
 export interface LoadOptions extends BackendOptions {
   /**
    * Folder for a file of packed weights, as large as the model: the first load writes it, later ones map it and
-   * are done at once, weights and model digest included. CPU backend only; without effect on `cuda`. It must be as
-   * trusted as the model's folder (docs/SECURITY.md). Changes no result. Default: no such file.
+   * are done at once, weights and model digest included. Made where it is missing, though not the folders above it.
+   * CPU backend only; without effect on `cuda`. It must be as trusted as the model's folder (docs/SECURITY.md).
+   * Changes no result. Default: no such file.
    */
   cacheDir?: string
   signal?: AbortSignal
@@ -151,7 +153,8 @@ async function loadWeights(checkpoint: Checkpoint, native: NativeModel, options:
   stop.signal.addEventListener('abort', () => native.close())
   const works: Promise<unknown>[] = []
   try {
-    const cache = cacheDir === undefined ? undefined : await CacheFile.of(cacheDir, checkpoint, native)
+    const before = await fingerprints(checkpoint.files)
+    const cache = cacheDir === undefined ? undefined : new CacheFile(cacheDir, checkpoint, before, native)
     const known = await cache?.load()
     signal?.throwIfAborted()
     if (cache && known !== undefined) return { digest: known, weightCache: { path: cache.path, status: 'used' } }
@@ -163,6 +166,7 @@ async function loadWeights(checkpoint: Checkpoint, native: NativeModel, options:
     const loading = cache ? cache.build(digesting) : loadNative(native)
     works.push(digesting, loading)
     const [digest, weightCache] = await Promise.all([digesting, loading])
+    await checkUnchanged(checkpoint.files, before) // else digest and weights could be of two files
     return { digest, weightCache }
   } catch (error) {
     stop.abort(error)

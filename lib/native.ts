@@ -1,4 +1,4 @@
-// What the native addon's classes and functions take and give; native/binding has them.
+// What the native addon's classes and functions take and give, as types; native/binding has them.
 import type { ModelConfig } from './config'
 import type { KvDtype } from './kv'
 

@@ -32,31 +32,34 @@ const MAX_POSITIONS = 2 ** 30
  * Proofs whose tokens begin alike, as after one system prompt, have that part computed once; all share each read of
  * the weights. A proof that is decided is not computed any deeper. `computed` in a verdict is what its proof costs
  * alone.
- * @returns Verdicts in the order of the proofs.
- * @throws {PocError} As {@link verify}; `where` begins with the proof it is about, such as `proofs[2]`. Proofs that
- *   are no proofs are refused before any model work.
+ * @param proofs - Each is copied when its turn to be looked at comes; until then it must stay as it is.
+ * @returns In the order of the proofs: its verdict, or the error with which {@link verify} refuses it, `where`
+ *   beginning with its place, such as `proofs[2]`. One that is refused takes nothing from the others.
+ * @throws {PocError} What is not about one proof: INVALID_ARGUMENT, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
 export async function verifyAll(
   model: Model,
   proofs: readonly Proof[],
   options: VerifyAllOptions = {},
-): Promise<Verdict[]> {
+): Promise<(Verdict | PocError)[]> {
   fieldsOf(options, 'options', 'INVALID_ARGUMENT')
   const { nonce, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
   checkRun(model, shared)
   integerIn(maxPositions, 1, MAX_POSITIONS, 'options.maxPositions', 'INVALID_ARGUMENT')
   if (!Array.isArray(proofs)) throw wrongValue('INVALID_ARGUMENT', 'proofs', 'an array', proofs)
   const nonces = noncesFor(proofs.length, nonce)
-  const ours = Array.from(proofs, (proof, i) => aboutProof(i, () => copyProof(proof)))
-  const examinations: Examination[] = []
-  for (const [i, proof] of ours.entries()) {
-    examinations.push(aboutProof(i, () => examine(model, proof, { ...shared, nonce: nonces[i] })))
-    await setImmediate() // hashing a proof takes a moment: others get their turn between two
+  const examinations: (Examination | PocError)[] = []
+  for (const [i, proof] of [...proofs].entries()) {
+    examinations.push(refusalOr(i, () => examine(model, copyProof(proof), { ...shared, nonce: nonces[i] })))
+    await setImmediate() // copying and hashing a proof takes a moment: others get their turn between two
   }
-  const open = examinations.filter((examination): examination is OpenExamination => examination.verdict === null)
-  await compareAll(model, open, { ...shared, maxPositions })
-  return examinations.map((examination) => examination.verdict ?? examination.conclude())
+  await compareAll(model, examinations.filter(isOpen), { ...shared, maxPositions })
+  return examinations.map((one) => (one instanceof PocError ? one : (one.verdict ?? one.conclude())))
+}
+
+function isOpen(one: Examination | PocError): one is OpenExamination {
+  return !(one instanceof PocError) && one.verdict === null
 }
 
 /** Passes over all of them, until each matcher is decided or the signal aborts. */
@@ -103,20 +106,22 @@ function packable({ proof, plan }: OpenExamination) {
 }
 
 function noncesFor(count: number, nonce: VerifyAllOptions['nonce']): (string | undefined)[] {
+  if (nonce !== undefined && typeof nonce !== 'string' && !Array.isArray(nonce)) {
+    throw wrongValue('INVALID_ARGUMENT', 'options.nonce', 'a string of hex digits, or a list of them', nonce)
+  }
   const nonces = Array.isArray(nonce) ? [...nonce] : new Array(count).fill(nonce)
   if (nonces.length !== count) {
     throw wrongValue('INVALID_ARGUMENT', 'options.nonce', `a list of ${count}, one for each proof`, nonce)
   }
   for (const [i, each] of nonces.entries()) {
     if (each === undefined || typeof each === 'string') continue
-    const where = Array.isArray(nonce) ? `options.nonce[${i}]` : 'options.nonce'
-    throw wrongValue('INVALID_ARGUMENT', where, 'a string of hex digits', each)
+    throw wrongValue('INVALID_ARGUMENT', `options.nonce[${i}]`, 'a string of hex digits', each)
   }
   return nonces
 }
 
-/** Names the proof that an error is about. */
-function aboutProof<T>(index: number, work: () => T): T {
+/** What `work` gives, or the error with which it refuses the proof, naming it. */
+function refusalOr<T>(index: number, work: () => T): T | PocError {
   try {
     return work()
   } catch (error) {
@@ -124,6 +129,6 @@ function aboutProof<T>(index: number, work: () => T): T {
     const { code, message, where, expected, received } = error
     const proof = `proofs[${index}]`
     const details = { where: where ? `${proof}: ${where}` : proof, expected, received, cause: error }
-    throw new PocError(code, `${proof}: ${message}`, details)
+    return new PocError(code, `${proof}: ${message}`, details)
   }
 }

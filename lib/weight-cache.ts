@@ -1,14 +1,15 @@
 // Packed weights kept in a file between loads, so that opening a model neither reads nor hashes its weights. The
 // file's bytes: docs/FORMATS.md. Nothing that goes wrong with it fails a load. What is trusted: docs/SECURITY.md.
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { basename, join, resolve } from 'node:path'
-import { fromNative } from './addon'
-import type { NativeModel } from './native'
-import { PocError, wrongValue } from './errors'
+import { fromNative, info } from './addon'
+import type { PocError } from './errors'
+import { checkUnchanged, type Fingerprint } from './fingerprint'
 import { bytesOf, hexFrom } from './hex'
 import { openFile, readExactly } from './json'
+import type { NativeModel } from './native'
 import type { Checkpoint } from './safetensors'
 
 /** What became of a model's file of packed weights. */
@@ -31,20 +32,19 @@ export class CacheFile {
   readonly path: string
   private readonly dir: string
   private readonly checkpoint: Checkpoint
+  private readonly before: readonly Fingerprint[]
   private readonly native: NativeModel
   private readonly key: Uint8Array
 
-  private constructor(dir: string, checkpoint: Checkpoint, native: NativeModel, key: Uint8Array) {
-    this.dir = dir
+  /** @param before - Of the checkpoint's files, before anything of them is digested or packed. */
+  constructor(dir: string, checkpoint: Checkpoint, before: readonly Fingerprint[], native: NativeModel) {
+    this.dir = resolve(dir)
     this.checkpoint = checkpoint
+    this.before = before
     this.native = native
+    this.key = sourceKey(checkpoint, before, native.packedLayout())
     const id = sha256(Buffer.from(checkpoint.dir)).toString('hex').slice(0, 16)
-    this.path = join(dir, `${basename(checkpoint.dir).slice(0, 60)}-${id}.poc-weights`)
-    this.key = key
-  }
-
-  static async of(dir: string, checkpoint: Checkpoint, native: NativeModel): Promise<CacheFile> {
-    return new CacheFile(resolve(dir), checkpoint, native, await sourceKey(checkpoint, native.packedLayout()))
+    this.path = join(this.dir, `${basename(checkpoint.dir).slice(0, 60)}-${id}.poc-weights`)
   }
 
   /** Loads from a file that is there and belongs to these weights; the model digest, or undefined without one. */
@@ -68,13 +68,11 @@ export class CacheFile {
       let reason = await typed(this.native.writePacked(temporary))
       if (reason === '') {
         const header = this.header(bytesOf(await digesting))
-        await this.checkUnchanged()
+        await checkUnchanged(this.checkpoint.files, this.before)
         reason = (await attempt(() => publish(temporary, path, header))) || (await this.map(header))
       }
       if (reason === '') return { path, status: 'written' }
-      // The digest may be older than this reading of the files.
       await typed(this.native.load())
-      await this.checkUnchanged()
       return { path, status: 'unavailable', reason }
     } finally {
       await attempt(() => rm(temporary, { force: true }))
@@ -109,29 +107,18 @@ export class CacheFile {
       return ''
     } catch (error) {
       const { code, message } = error as PocError
-      if (code === 'FILE_NOT_FOUND' || code === 'MODEL_MALFORMED') return message
+      // Memory may have run out for the mapping alone; where there is none at all, the load that follows says so.
+      if (code === 'FILE_NOT_FOUND' || code === 'MODEL_MALFORMED' || code === 'OUT_OF_MEMORY') return message
       throw error
     }
-  }
-
-  private async checkUnchanged(): Promise<void> {
-    const now = await sourceKey(this.checkpoint, this.native.packedLayout())
-    if (Buffer.compare(now, this.key) === 0) return
-    throw wrongValue('MODEL_MALFORMED', this.checkpoint.dir, 'left alone while read', 'a change')
   }
 }
 
 // Everything that the packed bytes and the digest follow from, as far as can be seen without reading the weights.
-async function sourceKey({ config, files, tensors }: Checkpoint, layout: string): Promise<Uint8Array> {
-  const stored = await Promise.all(
-    files.map(async (path) => {
-      const { size, mtimeNs } = await stat(path, { bigint: true }).catch((cause) => {
-        throw new PocError('FILE_NOT_FOUND', `${path} cannot be read: ${cause.code}`, { where: path, cause })
-      })
-      return [basename(path), `${size}`, `${mtimeNs}`]
-    }),
-  )
-  return sha256(Buffer.from(JSON.stringify([layout, endianness(), config, stored, tensors])))
+// Which device and inode a file has may differ from one start of a machine to the next.
+function sourceKey({ config, files, tensors }: Checkpoint, before: readonly Fingerprint[], layout: string): Uint8Array {
+  const stored = files.map((path, i) => [basename(path), before[i].size, before[i].modifiedNs, before[i].changedNs])
+  return sha256(Buffer.from(JSON.stringify([info().version, layout, endianness(), config, stored, tensors])))
 }
 
 // The header comes last, and the name when all is on the disk: there is never a file that only looks complete.

@@ -1,12 +1,13 @@
 // poc verify: the verifier's side.
 
 import type { Command } from 'commander'
+import { PocError } from '../errors'
 import type { Model } from '../model'
 import type { Proof } from '../proof'
 import type { Verdict, VerdictStatus } from '../verdict'
 import { type VerifyOptions, verify } from '../verify'
 import { verifyAll } from '../verify-all'
-import { EXIT_INCONCLUSIVE, EXIT_OF_STATUS } from './exit'
+import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
 import { readEvaluableProof } from './input'
 import { print, type Session, withProgress } from './session'
@@ -31,6 +32,14 @@ export function addVerify(program: Command, session: Session): void {
 
 const WORST_FIRST: readonly VerdictStatus[] = ['rejected', 'inconclusive', 'accepted']
 
+/** The worst: a proof that cannot be judged, then the verdicts'. */
+function exitCodeOf(verdicts: (Verdict | PocError)[]): number {
+  const refusal = verdicts.find((verdict): verdict is PocError => verdict instanceof PocError)
+  if (refusal) return EXIT_OF_ERROR[refusal.code]
+  const worst = WORST_FIRST.find((status) => verdicts.some((verdict) => (verdict as Verdict).status === status))
+  return EXIT_OF_STATUS[worst as VerdictStatus]
+}
+
 async function runVerify(session: Session, files: string[], flags: Flags): Promise<void> {
   const proofs: Proof[] = []
   for (const file of files) proofs.push(await readEvaluableProof(file))
@@ -43,14 +52,20 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
     )
     for (const [i, verdict] of verdicts.entries()) {
       const heading = files.length > 1 ? `${files[i]}: ` : ''
-      print(session, verdict, heading + describe(verdict, proofs[i], model))
+      if (verdict instanceof PocError) printRefusal(session, heading, verdict)
+      else print(session, verdict, heading + describe(verdict, proofs[i], model))
     }
-    const worst = WORST_FIRST.find((status) => verdicts.some((verdict) => verdict.status === status))
-    session.exitCode = EXIT_OF_STATUS[worst as VerdictStatus]
+    session.exitCode = exitCodeOf(verdicts)
   })
 }
 
-async function verdictsOn(model: Model, proofs: Proof[], options: VerifyOptions): Promise<Verdict[]> {
+function printRefusal(session: Session, heading: string, refusal: PocError): void {
+  // As verify says it: here the file's name says which proof it is about.
+  const { code, message, where, expected, received } = refusal.cause instanceof PocError ? refusal.cause : refusal
+  print(session, { error: { code, message, where, expected, received } }, `${heading}not judged: ${message} (${code})`)
+}
+
+async function verdictsOn(model: Model, proofs: Proof[], options: VerifyOptions): Promise<(Verdict | PocError)[]> {
   return proofs.length > 1 ? await verifyAll(model, proofs, options) : [await verify(model, proofs[0], options)]
 }
 

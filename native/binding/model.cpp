@@ -54,10 +54,7 @@ TensorSource reading_source(const std::vector<StoredFile>& files, const std::sha
 // Looks at mapped files, which go with it.
 TensorSource mapped_source(const std::vector<StoredFile>& files, const std::shared_ptr<const Tensors>& tensors) {
   const auto mapped = std::make_shared<std::vector<MappedFile>>();
-  for (const auto& [path, bytes] : files) {
-    mapped->emplace_back(path, bytes);
-    mapped->back().will_need(0, bytes);
-  }
+  for (const auto& [path, bytes] : files) mapped->emplace_back(path, bytes);
   return [mapped, tensors](const std::string& name) {
     const StoredTensor& t = stored(*tensors, name);
     return TensorView{(*mapped)[t.file].data() + t.offset, t.dtype, t.rows, t.cols, tensors->find(name)->first.c_str()};

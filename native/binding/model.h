@@ -25,7 +25,7 @@ using StoredFile = std::pair<std::string, size_t>;  // path, bytes
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
  public:
   static Napi::Function define(Napi::Env env);
-  // new Model(config, files, tensors, options); see lib/addon.ts.
+  // new Model(config, files, tensors, options); see lib/native.ts.
   explicit ModelWrap(const Napi::CallbackInfo& info);
 
   // The loaded model of a JS object; throws INVALID_ARGUMENT for another object, CLOSED, or when unloaded.

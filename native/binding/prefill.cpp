@@ -52,7 +52,8 @@ Part read_part(const Napi::Object& object, const std::vector<Part>& before, cons
 
 // What a run owns. Memory is taken on the executor's thread, at the first layer.
 struct PrefillWrap::Run {
-  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Model> model;  // null when the run is over: the object may live on, the weights must not
+  size_t row_bytes = 0;
   std::vector<Part> parts;
   std::vector<std::atomic<bool>> dropped;  // of each part; set on the JS thread, cleared where it is done
   std::vector<size_t> num_sampled;         // at each layer up to the deepest one that is sampled
@@ -64,8 +65,6 @@ struct PrefillWrap::Run {
   std::unique_ptr<KvCache> cache;
   std::unique_ptr<poc::Prefill> pass;
   std::deque<LayerSamples> queued;  // layers that are computed or under way
-
-  size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
 
   void add(Part part) {
     for (size_t i = 0; i < part.samples.layers.size(); ++i) {
@@ -88,6 +87,7 @@ struct PrefillWrap::Run {
     pass.reset();
     cache.reset();
     ops.reset();
+    model.reset();
   }
 
   // A device that works on its own gets the next layer before this one's samples are waited for, so that
@@ -103,7 +103,7 @@ struct PrefillWrap::Run {
     if (queued.empty()) return;
     const LayerSamples front = std::move(queued.front());
     queued.pop_front();
-    front.copy(row_bytes(), k, v);
+    front.copy(row_bytes, k, v);
   }
 };
 
@@ -119,6 +119,7 @@ PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pref
     auto run = std::make_shared<Run>();
     run->model = owner.model();
     run->kv_dtype = read_dtype(info[2]);
+    run->row_bytes = run->model->config.kv_size() * dtype_bytes(run->kv_dtype);
     run->chunk_size = std::max<size_t>(1, read_size(info[3], "chunkSize"));
     if (!info[1].IsArray()) throw bad_argument("parts", "an array");
     const auto parts = info[1].As<Napi::Array>();
@@ -158,7 +159,7 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
     try {
       const size_t num_layers = run->num_sampled.size();
       const bool done = next_layer_ == num_layers, last = next_layer_ + 1 == num_layers;
-      const size_t bytes = done ? 0 : run->num_sampled[next_layer_] * run->row_bytes();
+      const size_t bytes = done ? 0 : run->num_sampled[next_layer_] * run->row_bytes;
       uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
       return executor(info.Env())
@@ -192,6 +193,7 @@ void PrefillWrap::cancel(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Run> run = run_;
   if (run->busy.exchange(true)) return;
   if (!run->pass) {
+    run->model.reset();
     run->busy = false;
     return;
   }

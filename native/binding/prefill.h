@@ -10,7 +10,7 @@ namespace poc::binding {
 class PrefillWrap : public Napi::ObjectWrap<PrefillWrap> {
  public:
   static Napi::Function define(Napi::Env env);
-  // new Prefill(model, parts, kvDtype, chunkSize); parts as NativePart in lib/addon.ts.
+  // new Prefill(model, parts, kvDtype, chunkSize); parts as NativePart in lib/native.ts.
   explicit PrefillWrap(const Napi::CallbackInfo& info);
 
  private:

@@ -8,7 +8,7 @@
 namespace poc::binding {
 
 struct SequenceWrap::Run {
-  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Model> model;  // null when cancelled: the object may live on, the weights must not
   Dtype kv_dtype;
   size_t capacity, chunk_size;
   CancelFlag cancel;
@@ -18,6 +18,10 @@ struct SequenceWrap::Run {
   std::vector<float> logits;
 
   size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
+  void release() {
+    sequence.reset();
+    model.reset();
+  }
   static size_t count(const SampleRequest& request) {
     size_t rows = 0;
     for (const auto& positions : request.positions) rows += positions.size();
@@ -93,12 +97,12 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
                end] {
                 struct Release {
                   Run& run;
-                  ~Release() { run.busy = false; }
+                  ~Release() {
+                    if (*run.cancel) run.release();
+                    run.busy = false;
+                  }
                 } release{*run};
-                if (*run->cancel) {
-                  run->sequence.reset();
-                  throw Cancelled();
-                }
+                if (*run->cancel) throw Cancelled();
                 if (!run->sequence)
                   run->sequence =
                       std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
@@ -141,6 +145,7 @@ void SequenceWrap::cancel(const Napi::CallbackInfo& info) {
   const std::shared_ptr<Run> run = run_;
   if (run->busy.exchange(true)) return;
   if (!run->sequence) {
+    run->model.reset();
     run->busy = false;
     return;
   }
@@ -148,7 +153,7 @@ void SequenceWrap::cancel(const Napi::CallbackInfo& info) {
       .run(
           info.Env(), cancel_, {},
           [run] {
-            run->sequence.reset();
+            run->release();
             run->busy = false;
           },
           [](Napi::Env env) { return env.Undefined(); });

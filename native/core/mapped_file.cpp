@@ -47,10 +47,10 @@ MappedFile::~MappedFile() {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
-void MappedFile::will_need(size_t offset, size_t bytes) const { advise(data(), offset, bytes, MADV_WILLNEED); }
-
 void MappedFile::read(size_t offset, size_t bytes, const std::atomic<bool>& cancelled) const {
-  will_need(offset, bytes);
+  constexpr size_t kAsked = size_t{1} << 20;  // Linux starts reading only the beginning of a larger range
+  for (size_t done = 0; done < bytes; done += kAsked)
+    advise(data(), offset + done, std::min(kAsked, bytes - done), MADV_WILLNEED);
 #ifdef MADV_POPULATE_READ
   constexpr size_t kPiece = size_t{4} << 20;  // between looks at the flag
   for (size_t done = 0; done < bytes; done += kPiece) {

@@ -17,10 +17,8 @@ class MappedFile {
   const char* data() const { return static_cast<const char*>(data_); }
   size_t size() const { return size_; }
 
-  // Starts reading the range and returns.
-  void will_need(size_t offset, size_t bytes) const;
-  // Returns when the range is in memory (where the system can say so: Linux 5.14 and later; elsewhere as
-  // will_need). Throws MODEL_MALFORMED where the file has become shorter, Cancelled once the flag is set.
+  // Returns when the range is in memory (where the system can say so: Linux 5.14 and later; elsewhere reading has
+  // begun). Throws MODEL_MALFORMED where the file has become shorter, Cancelled once the flag is set.
   void read(size_t offset, size_t bytes, const std::atomic<bool>& cancelled) const;
   // Lets the range's memory go; it is read again where it is looked at again.
   void let_go(size_t offset, size_t bytes) const;

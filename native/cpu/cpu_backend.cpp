@@ -20,9 +20,6 @@ namespace {
 // Multiply-adds that one task should have: about 20 us, well above the cost of waking a thread.
 constexpr size_t kTaskWork = 1 << 19;
 
-// Panels of weights that share the rows in the first-level cache: matmul.cpp's group.
-constexpr size_t kPanelsTogether = 4;
-
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 // 64-byte aligned, so that no vector of 64 bytes crosses a cache line.

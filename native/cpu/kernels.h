@@ -11,6 +11,8 @@ namespace poc::cpu {
 // Packed matrices: panels of 32 outputs; in a panel, 32 values for each input k, ascending. The last
 // panel is filled with zeros.
 constexpr size_t kPanel = 32;
+// Panels that go faster together: they share rows in the first-level cache.
+constexpr size_t kPanelsTogether = 4;
 
 struct MatmulBlock {
   const float* x;  // packed rows, see pack_rows

@@ -10,7 +10,7 @@ namespace {
 // Blocks of kBlockInputs inputs by kGroup panels (256 KiB widened) stay in the second-level cache while all
 // rows pass; a tile's rows (24 KiB) stay in the first-level cache for the panels of a group. The chains are
 // stored and resumed between blocks, so blocking changes no bit.
-constexpr size_t kBlockInputs = 512, kGroup = 4;
+constexpr size_t kBlockInputs = 512, kGroup = kPanelsTogether;
 
 // Fewer tiles of rows than this read each weight once, in order, at the speed of memory: decoding.
 constexpr size_t kBlockedTiles = 4;
@@ -40,15 +40,26 @@ void multiply(const MatmulBlock& block, size_t first, size_t last, Inputs k, con
 
 typedef float Four __attribute__((vector_size(16), aligned(4)));
 
+// Elements of a, 0 to 3, and of b, 4 to 7.
+template <int I, int J, int K, int L>
+Four shuffle(Four a, Four b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, I, J, K, L);
+#else  // GCC has clang's built-in only from 12 on
+  typedef int Mask __attribute__((vector_size(16)));
+  return __builtin_shuffle(a, b, Mask{I, J, K, L});
+#endif
+}
+
 void transpose4(const float* in, size_t in_stride, float* out, size_t out_stride) {
   Four row[4];
   for (int i = 0; i < 4; ++i) row[i] = *reinterpret_cast<const Four*>(in + i * in_stride);
-  const Four ab = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
-  const Four cd = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
-  const Four AB = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
-  const Four CD = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-  const Four col[4] = {__builtin_shufflevector(ab, cd, 0, 1, 4, 5), __builtin_shufflevector(ab, cd, 2, 3, 6, 7),
-                       __builtin_shufflevector(AB, CD, 0, 1, 4, 5), __builtin_shufflevector(AB, CD, 2, 3, 6, 7)};
+  const Four ab = shuffle<0, 4, 1, 5>(row[0], row[1]);
+  const Four cd = shuffle<0, 4, 1, 5>(row[2], row[3]);
+  const Four AB = shuffle<2, 6, 3, 7>(row[0], row[1]);
+  const Four CD = shuffle<2, 6, 3, 7>(row[2], row[3]);
+  const Four col[4] = {shuffle<0, 1, 4, 5>(ab, cd), shuffle<2, 3, 6, 7>(ab, cd), shuffle<0, 1, 4, 5>(AB, CD),
+                       shuffle<2, 3, 6, 7>(AB, CD)};
   for (int i = 0; i < 4; ++i) *reinterpret_cast<Four*>(out + i * out_stride) = col[i];
 }
 

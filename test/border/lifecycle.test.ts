@@ -7,6 +7,7 @@ import { createPlan, type Plan } from '../../lib/plan'
 import { prefill } from '../../lib/prefill'
 import type { Proof } from '../../lib/proof'
 import { prove, proofHeader } from '../../lib/prove'
+import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 import { verifyAll } from '../../lib/verify-all'
 import { makeModel } from '../models/make'
@@ -62,7 +63,7 @@ describe('abort', () => {
   test.each([-1, 0, 3, 15])('verifyAll, after %d ms: an inconclusive verdict for each', async (ms) => {
     const proofs = [proof, { ...proof }, { ...proof }]
     const { signal } = abortAfter(ms)
-    const verdicts = await verifyAll(big, proofs, { signal })
+    const verdicts = (await verifyAll(big, proofs, { signal })) as Verdict[]
     expect(verdicts).toHaveLength(3)
     for (const verdict of verdicts) {
       expect(verdict).toMatchObject({ status: 'inconclusive', reasons: [{ code: 'aborted' }], mismatched: [] })

@@ -301,6 +301,17 @@ describe('verify', () => {
     for (const status of statuses) expect(stdout).toContain(`${proofFile}: ${status}: `)
     expect(verify).not.toHaveBeenCalled()
   })
+  test('one that is refused is named, and takes nothing from the others', async () => {
+    const cause = new PocError('TOKEN_OUT_OF_RANGE', 'too high', { where: 'tokens[1]' })
+    const refusal = new PocError('TOKEN_OUT_OF_RANGE', 'proofs[1]: too high', { where: 'proofs[1]: tokens[1]', cause })
+    jest.mocked(verifyAll).mockResolvedValue([verdict, refusal])
+    const printed = await poc(...argv, proofFile, '--json')
+    expect(printed.exitCode).toBe(65)
+    const error = { code: 'TOKEN_OUT_OF_RANGE', message: 'too high', where: 'tokens[1]' }
+    expect(printed.stdout).toBe(`${JSON.stringify(verdict)}\n${JSON.stringify({ error })}\n`)
+    const { stdout } = await poc(...argv, proofFile)
+    expect(stdout).toContain(`${proofFile}: not judged: too high (TOKEN_OUT_OF_RANGE)`)
+  })
   test('the first mismatch is shown', async () => {
     const firstMismatch = { layer: 4, position: 17, part: 'v' as const }
     jest.mocked(verify).mockResolvedValue({ ...verdict, status: 'rejected', firstMismatch })

@@ -10,6 +10,7 @@ import { contiguousLayout, type KvCacheLayout, pagedLayout, vllmLayouts } from '
 import { type LoadOptions, Model } from '../../lib/model'
 import { encodeProof, type Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
+import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 import { verifyAll } from '../../lib/verify-all'
 import { makeFolder, makeModel } from '../models/make'
@@ -102,7 +103,7 @@ withModule('the emulated device', () => {
     )
     const { k } = proofs[1].samples[0]
     k[1] ^= 8
-    const verdicts = await verifyAll(device, proofs)
+    const verdicts = (await verifyAll(device, proofs)) as Verdict[]
     expect(verdicts.map(({ status }) => status)).toEqual(['accepted', 'rejected', 'accepted'])
     expect(verdicts).toEqual(await verifyAll(cpu, proofs))
     await cpu.close()

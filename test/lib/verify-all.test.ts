@@ -1,6 +1,7 @@
 // Many proofs at once: the verdicts are those of one at a time, whatever they share and however they are packed.
 import path from 'node:path'
 import { bindingDigest, contextChain } from '../../lib/binding'
+import { PocError } from '../../lib/errors'
 import type { KvDtype } from '../../lib/kv'
 import { Model } from '../../lib/model'
 import { decodeProof, encodeProof, type Proof } from '../../lib/proof'
@@ -23,7 +24,8 @@ const proofOf = (tokens: number[], nonce = '', kvDtype: KvDtype = 'f32', sampler
   prove(model, tokens, { promptLength: 2, nonce, kvDtype, tokenSampler: 'bernoulli:1/4', ...samplers })
 const copyOf = (proof: Proof) => decodeProof(encodeProof(proof))
 const nonceOf = (i: number) => `c0${i.toString(16).padStart(2, '0')}`
-const statuses = (verdicts: Verdict[]) => verdicts.map(({ status }) => status)
+const statuses = (verdicts: (Verdict | PocError)[]) =>
+  verdicts.map((one) => (one instanceof PocError ? one.code : one.status))
 
 /** With one bit of one sample changed. */
 function forged(proof: Proof, pick: (sample: Proof['samples'][number]) => boolean, part: 'k' | 'v' = 'k'): Proof {
@@ -42,7 +44,7 @@ async function holdAll(proofs: Proof[], options: VerifyAllOptions = {}): Promise
   }
   const verdicts = await verifyAll(model, proofs, options)
   expect(verdicts).toEqual(expected)
-  return verdicts
+  return verdicts as Verdict[]
 }
 
 beforeAll(async () => {
@@ -141,18 +143,20 @@ test('none, and one', async () => {
   await holdAll([forged(branches[0], () => true)])
 })
 
-test('what is no proof is refused by its place', async () => {
+test('what is no proof is refused in its place, and takes nothing from the others', async () => {
   const bad: [unknown, string][] = [
     [{}, 'INVALID_ARGUMENT'],
     [undefined, 'INVALID_ARGUMENT'],
     [{ ...branches[1], samples: [{ layer: 1, position: 0 }] }, 'INVALID_ARGUMENT'],
     [unknownToken(), 'TOKEN_OUT_OF_RANGE'],
   ]
-  for (const [proof, code] of bad) {
-    const error = await verifyAll(model, [branches[0], proof as Proof, branches[2]]).catch((e) => e)
-    expect(error).toMatchObject({ name: 'PocError', code })
-    expect(error.where).toMatch(/^proofs\[1\]/)
-    expect(error.message).toMatch(/^proofs\[1\]: /)
+  const all = [branches[0], ...bad.map(([proof]) => proof as Proof), forged(branches[2], () => true), branches[3]]
+  const results = await verifyAll(model, all)
+  expect(statuses(results)).toEqual(['accepted', ...bad.map(([, code]) => code), 'rejected', 'accepted'])
+  for (const [i, [proof, code]] of bad.entries()) {
+    const error = results[i + 1]
+    expect(error).toMatchObject({ name: 'PocError', code, where: expect.stringMatching(`^proofs\\[${i + 1}\\]`) })
+    await expect(verify(model, proof as Proof)).rejects.toMatchObject({ code })
   }
 })
 
@@ -183,16 +187,20 @@ test('a list that is none is refused', async () => {
   }
 })
 
-test('what the caller changes afterwards does not count', async () => {
+test('what the caller changes once the passes have begun does not count', async () => {
   const proofs = branches.slice(0, 3).map(copyOf)
   proofs[1].samples[0].k = Buffer.from(proofs[1].samples[0].k)
-  const verdicts = verifyAll(model, proofs)
-  for (const { tokens, samples } of proofs) {
-    tokens.fill(0)
-    for (const { k } of samples) k.fill(0)
+  let calls = 0
+  const onProgress = () => {
+    if (calls++ > 0) return
+    for (const { tokens, samples } of proofs) {
+      tokens.fill(0)
+      for (const { k } of samples) k.fill(0)
+    }
+    proofs.length = 0
   }
-  proofs.length = 0
-  expect(statuses(await verdicts)).toEqual(['accepted', 'accepted', 'accepted'])
+  expect(statuses(await verifyAll(model, proofs, { onProgress }))).toEqual(['accepted', 'accepted', 'accepted'])
+  expect(calls).toBeGreaterThan(1)
 })
 
 test('aborted before it begins: inconclusive, but what contradicts itself is rejected', async () => {
@@ -226,7 +234,7 @@ test('progress ends at 1, and early where all are decided', async () => {
   seen.length = 0
   const first = branches.map((proof) => forged(proof, () => true))
   const verdicts = await verifyAll(model, first, { onProgress: (fraction) => seen.push(fraction) })
-  const deepest = Math.max(...verdicts.map(({ firstMismatch }) => firstMismatch?.layer ?? 9))
+  const deepest = Math.max(...verdicts.map((one) => (one as Verdict).firstMismatch?.layer ?? 9))
   expect(deepest).toBeLessThan(5)
   expect(seen.length).toBe(deepest + 1)
 })
