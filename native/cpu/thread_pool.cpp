@@ -1,5 +1,7 @@
 #include "thread_pool.h"
 
+#include <utility>
+
 #include "../core/error.h"
 #include "../core/float_environment.h"
 
@@ -106,7 +108,8 @@ void ThreadPool::parallel_for(size_t count, const std::atomic<bool>& cancelled,
   }
   batch->run();
   finish(*batch);
-  if (batch->failure) std::rethrow_exception(batch->failure);
+  // Taken out, so that it goes where it is caught: a thread may hold the batch a little longer.
+  if (const std::exception_ptr failure = std::exchange(batch->failure, nullptr)) std::rethrow_exception(failure);
   if (cancelled) throw Cancelled();
 }
 
