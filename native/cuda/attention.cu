@@ -35,15 +35,17 @@ struct Args {
 
 // The rows of one block, and which keys they see. Positions are those of the sequence.
 struct RowTile {
-  uint32_t row, rows, position, slot;  // row of q; slot of position 0
+  uint32_t row, rows, position;  // row of q
+  uint32_t span;                 // in Args::spans: what it says is read anew, which takes no registers meanwhile
   int window;
-  const SharedKeys* shared;
-  uint32_t num_shared;
-  // Of a page's first key: the others follow it.
-  __device__ __forceinline__ uint32_t slot_of(int key) const {
-    uint32_t run = 0;
-    while (run < num_shared && static_cast<uint32_t>(key) >= shared[run].end) ++run;
-    return (run < num_shared ? static_cast<uint32_t>(shared[run].first_slot) : slot) + static_cast<uint32_t>(key);
+  // The keys of a page follow one another.
+  __device__ __forceinline__ uint32_t slot_of(const Args& args, int key) const {
+    const Span& s = args.spans[span];
+    uint32_t run = s.first_shared;
+    const uint32_t end = run + s.num_shared;
+    while (run < end && static_cast<uint32_t>(key) >= args.shared[run].end) ++run;
+    const uint32_t slot = run < end ? static_cast<uint32_t>(args.shared[run].first_slot) : s.first_slot;
+    return slot + static_cast<uint32_t>(key);
   }
   __device__ __forceinline__ int first_key(int row_in_tile) const {
     const int last = static_cast<int>(position) + row_in_tile;
@@ -65,11 +67,8 @@ static __device__ __forceinline__ RowTile find_rows(const Args& args) {
   uint32_t at = 0;
   while (at + 1 < args.num_spans && args.spans[at + 1].first_tile <= tile) ++at;
   const Span& span = args.spans[at];
-  const SharedKeys* shared = args.shared + span.first_shared;
   const uint32_t first = (tile - span.first_tile) * kRows, rows = min(span.rows - first, static_cast<uint32_t>(kRows));
-  return {
-      span.first_row + first, rows, span.first_position + first, span.first_slot, static_cast<int>(args.window), shared,
-      span.num_shared};
+  return {span.first_row + first, rows, span.first_position + first, at, static_cast<int>(args.window)};
 }
 
 template <int DIM>
@@ -157,7 +156,7 @@ static __device__ __forceinline__ void find_tops(const Smem<DIM>& smem, const Ar
   const int last = rows.last_key(static_cast<int>(rows.rows) - 1);
   for (int key = rows.first_key(0) / kKeys * kKeys; key <= last; key += kKeys) {
     float scores[8][4];
-    make_scores<T>(scores, smem, args, tile, head, rows.slot_of(key), scale);
+    make_scores<T>(scores, smem, args, tile, head, rows.slot_of(args, key), scale);
     const bool all = rows.all_see(key);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
@@ -249,12 +248,11 @@ __global__ void __launch_bounds__(kThreads, 2) attention_kernel(const __grid_con
   const int last = rows.last_key(static_cast<int>(rows.rows) - 1);
   for (int key = rows.first_key(0) / kKeys * kKeys; key <= last; key += kKeys) {
     float scores[8][4];
-    const uint32_t slot = rows.slot_of(key);
-    make_scores<T>(scores, smem, args, tile, kv_head, slot, scale);
+    make_scores<T>(scores, smem, args, tile, kv_head, rows.slot_of(args, key), scale);
     make_weights(scores, smem, rows, tile, key);
     for (int offset = 0; offset < kKeys; offset += S::kValueRows) {
       __syncthreads();  // weights are there; all are done with what stands in `piece`
-      load_v<T, DIM>(smem.piece, args, kv_head, slot + offset, S::kValueRows);
+      load_v<T, DIM>(smem.piece, args, kv_head, rows.slot_of(args, key + offset), S::kValueRows);
       __syncthreads();
       weigh(out, smem, rows, value_tile, key, offset);
     }

@@ -96,13 +96,13 @@ mutant("segment search off by one", A, "plain", "attention",
 mutant("later launches take the first segments again", A, "plain", "attention",
        ("size_t i = first; i < op", "size_t i = 0; i < op"))
 mutant("V read from the first sequence's slots", A, "plain", "attention",
-       ("kv_head, slot + offset", "kv_head, key + offset"))
+       ("kv_head, rows.slot_of(args, key + offset)", "kv_head, key + offset"))
 mutant("shared keys go on behind their end", A, "plain", "attention",
-       (">= shared[run].end", "> shared[run].end"))
+       (">= args.shared[run].end", "> args.shared[run].end"))
 mutant("shared keys are not looked for", A, "plain", "attention",
-       ("static_cast<uint32_t>(shared[run].first_slot) : slot", "slot : slot"))
+       ("static_cast<uint32_t>(args.shared[run].first_slot) : s.first_slot", "s.first_slot : s.first_slot"))
 mutant("every segment shares what the first one does", A, "plain", "attention",
-       ("args.shared + span.first_shared", "args.shared"))
+       ("uint32_t run = s.first_shared;", "uint32_t run = 0;"))
 mutant("more shared runs than a launch takes", A, "plain", "attention",
        ("if (num_shared + s.num_shared > kMaxShared) break;", "num_shared %= kMaxShared - 1;"))
 mutant("rows of q past the segment are read", A, "plain", "attention",
