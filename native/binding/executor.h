@@ -49,4 +49,16 @@ class Executor {
   bool stopping_ = false;
 };
 
+// Gives what an idle run holds back at once, on a thread that may wait for the device; a busy run does it itself.
+template <class Run>
+void give_back(Executor& executor, Napi::Env env, const std::shared_ptr<Run>& run) {
+  if (run->busy.exchange(true)) return;
+  const auto release = [run] {
+    run->release();
+    run->busy = false;
+  };
+  if (!run->begun()) return release();
+  executor.run(env, run->cancel, {}, release, [](Napi::Env e) { return e.Undefined(); });
+}
+
 }  // namespace poc::binding

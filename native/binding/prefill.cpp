@@ -81,6 +81,8 @@ struct PrefillWrap::Run {
     pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, parts, chunk_size, *cancel);
   }
 
+  bool begun() const { return pass != nullptr; }
+
   // Gives memory back on the thread that worked: it may have to wait for the device.
   void release() {
     queued.clear();
@@ -187,24 +189,9 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   });
 }
 
-// A run that is idle is given back at once, on a thread that may wait; a busy one does it itself.
 void PrefillWrap::cancel(const Napi::CallbackInfo& info) {
   *cancel_ = true;
-  const std::shared_ptr<Run> run = run_;
-  if (run->busy.exchange(true)) return;
-  if (!run->pass) {
-    run->model.reset();
-    run->busy = false;
-    return;
-  }
-  executor(info.Env())
-      .run(
-          info.Env(), cancel_, {},
-          [run] {
-            run->release();
-            run->busy = false;
-          },
-          [](Napi::Env env) { return env.Undefined(); });
+  give_back(executor(info.Env()), info.Env(), run_);
 }
 
 }  // namespace poc::binding

@@ -18,6 +18,7 @@ struct SequenceWrap::Run {
   std::vector<float> logits;
 
   size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
+  bool begun() const { return sequence != nullptr; }
   void release() {
     sequence.reset();
     model.reset();
@@ -139,24 +140,10 @@ void SequenceWrap::extract(const Napi::CallbackInfo& info) {
   });
 }
 
-// Nothing can be appended any more, so an idle sequence gives its cache back at once, on a thread that may wait.
+// Nothing can be appended any more.
 void SequenceWrap::cancel(const Napi::CallbackInfo& info) {
   *cancel_ = true;
-  const std::shared_ptr<Run> run = run_;
-  if (run->busy.exchange(true)) return;
-  if (!run->sequence) {
-    run->model.reset();
-    run->busy = false;
-    return;
-  }
-  executor(info.Env())
-      .run(
-          info.Env(), cancel_, {},
-          [run] {
-            run->release();
-            run->busy = false;
-          },
-          [](Napi::Env env) { return env.Undefined(); });
+  give_back(executor(info.Env()), info.Env(), run_);
 }
 
 }  // namespace poc::binding
