@@ -4,8 +4,11 @@ import { checkDigest, DIGEST_BYTES, domainTag, sha256, taggedHash } from './hash
 import { checkHeader, encodeHeader } from './header'
 import type { KvDtype } from './kv'
 
-/** A named contract about the bits of every value: `ieee32` gives the same bits on every machine. */
-export type Numerics = 'ieee32'
+/**
+ * A named contract about the bits of every value: `ieee32` gives the same bits on every machine. Any other name is
+ * that of a foreign engine, such as `llama.cpp`, whose samples are compared under a tolerance profile.
+ */
+export type Numerics = string
 
 /** How the generator picked tokens. */
 export interface SamplingParams {
@@ -19,6 +22,20 @@ export interface SamplingParams {
   seed: string
 }
 
+/** When generation had to end. */
+export interface StopRule {
+  /** Most generated tokens. */
+  maxNewTokens: number
+  /** Ids that end it, strictly increasing; none where it had to go on to `maxNewTokens`. */
+  stopTokens: number[]
+}
+
+/** Where sampled positions come from: the tokens (the paper), or a beacon that nobody knew before the commitment. */
+export type ChallengeMode = 'context' | 'beacon'
+
+/** What a proof carries of its samples: K and V themselves, 32 bytes for all of them, or a sketch of each. */
+export type SampleForm = 'rows' | 'digest' | 'sketch'
+
 /** Everything that changes the meaning of a proof; all of it is bound by {@link bindingDigest}. */
 export interface ProofHeader {
   version: 1
@@ -27,17 +44,27 @@ export interface ProofHeader {
   numLayers: number
   numKvHeads: number
   headDim: number
+  hiddenSize: number
   numerics: Numerics
   kvDtype: KvDtype
   /** Tokens of the prompt, at least 1; the rest was generated. */
   promptLength: number
-  sampling: SamplingParams
+  /** Null where the engine that chose the tokens does not say how: they cannot be replayed then. */
+  sampling: SamplingParams | null
+  /** Null where it is not stated. */
+  stop: StopRule | null
+  challenge: ChallengeMode
+  /** How deep samples may lie, see {@link parseDepth}: 'kv', 'full' or 'random:n'. */
+  depth: string
+  form: SampleForm
   /** Canonical name, such as 'bernoulli:1/32'. */
   tokenSampler: string
   /** Canonical name, such as 'stratified:2'. */
   layerSampler: string
   /** Lowercase hex, 0 to 64 bytes; chosen by the user, so that an old proof cannot be replayed. */
   nonce: string
+  /** Root of the conversation's turn before this one, 64 lowercase hex digits; '' where there is none. */
+  previousRoot: string
 }
 
 /**

@@ -1,12 +1,12 @@
 // The user's own validation of a verdict, without a model.
 
+import { planOf } from './challenge'
 import type { Samplers } from './custom-sampler'
-import { createSamplesHash, fromLe32 } from './hash'
-import { hexFrom } from './hex'
-import { indicesOfPlan, samplesFollowPlan } from './matcher'
-import { createPlan, type Plan } from './plan'
+import { digestOf } from './form'
+import { indicesOfPlan } from './matcher'
+import type { Plan } from './plan'
 import { type Proof, proofDigest } from './proof'
-import { groupsOf } from './sample-groups'
+import { contextFault, openingFault, planFault, terminationFault } from './structure'
 import { REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
 
 /** Stable codes saying what is wrong with a verdict. */
@@ -26,6 +26,7 @@ export type ProblemCode =
   | 'termination' // the lists are not those of a verifier that stopped at the layer which decided
   | 'computed' // layers, positions or share cannot be those of such a verifier
   | 'samples_digest' // not that of the claimed samples although all of them matched, or the other way round
+  | 'replay' // what it says about the replayed tokens does not go with its status, its reasons or the proof
 
 export interface VerdictProblem {
   code: ProblemCode
@@ -35,7 +36,17 @@ export interface VerdictProblem {
 export interface CheckOptions extends Samplers {
   /** The nonce that the user gave out, hex; unchecked when absent. */
   nonce?: string
+  /** The beacon that the proof had to be opened for, hex; unchecked when absent. */
+  beacon?: string
 }
+
+/** Reasons that only recomputing can give: found after all structure, and one at a time. */
+const FOUND_BY_MODEL: readonly ReasonCode[] = [
+  'sample_mismatch',
+  'digest_mismatch',
+  'token_mismatch',
+  'improbable_tokens',
+]
 
 /** What the user finds: `valid` when there are no problems; each code at most once. */
 export interface VerdictCheck {
@@ -56,17 +67,19 @@ export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptio
   const report: Report = (code, message) => {
     if (!problems.some((problem) => problem.code === code)) problems.push({ code, message })
   }
-  const plan = createPlan(proof.header, proof.tokens, options)
+  const { plan } = planOf(proof, options)
   checkSubject(proof, verdict, report)
   checkReasons(structuralFaults(proof, verdict, plan, options), verdict, report)
   checkOrder(verdict, report)
   checkPartition(plan, verdict, report)
   checkLists(verdict, report)
   const { matched, mismatched } = verdict
-  const stop = mismatched[0]?.[0] ?? matched.at(-1)?.[0] ?? -1 // the layer after which the verifier stopped
-  checkTermination(verdict, stop, report)
-  checkComputed(plan, verdict, stop, report)
+  const lastMatched = isDigestRejected(proof, verdict) ? plan.deepestLayer : (matched.at(-1)?.[0] ?? -1)
+  const stop = mismatched[0]?.[0] ?? lastMatched // the layer after which the verifier stopped comparing
+  if (!isDigestRejected(proof, verdict)) checkTermination(verdict, stop, report)
+  checkComputed(proof, plan, verdict, stop, report)
   checkSamplesDigest(proof, verdict, stop, report)
+  checkReplay(proof, verdict, report)
   return { valid: problems.length === 0, problems }
 }
 
@@ -78,14 +91,26 @@ function checkSubject(proof: Proof, verdict: Verdict, report: Report): void {
   if (verdict.numerics !== numerics) report('other_numerics', `the proof is in ${numerics}, not ${verdict.numerics}`)
 }
 
+/** Whether all samples were recomputed and found not to be those that one digest stands for. */
+function isDigestRejected({ header }: Proof, { reasons, computed }: Verdict): boolean {
+  const codes = reasons.map((reason) => reason.code)
+  const isLate = codes.includes('opening_mismatch') && computed.layers > 0
+  return header.form === 'digest' && (codes.includes('digest_mismatch') || isLate)
+}
+
 // For each structural reason that can be judged without a model: is it true of this proof?
-function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, options: CheckOptions) {
+function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, beacon }: CheckOptions) {
   const faults = new Map<ReasonCode, boolean>([
     ['model_mismatch', proof.header.modelDigest !== verdict.modelDigest],
-    ['context_mismatch', proof.contextDigest !== hexFrom(plan.contextDigest)],
-    ['plan_mismatch', !samplesFollowPlan(plan, proof.samples)],
+    ['context_mismatch', contextFault(proof, plan) !== null],
+    ['termination_mismatch', terminationFault(proof) !== null],
+    ['plan_mismatch', planFault(proof, plan) !== null],
   ])
-  if (options.nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== options.nonce.toLowerCase())
+  if (nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== nonce.toLowerCase())
+  if (beacon !== undefined) faults.set('beacon_mismatch', proof.beacon !== beacon.toLowerCase())
+  // Looked at only where nothing else is wrong.
+  const isWhole = [...faults.values()].every((present) => !present)
+  if (isWhole && proof.header.form !== 'digest') faults.set('opening_mismatch', openingFault(proof) !== null)
   return faults
 }
 
@@ -96,15 +121,16 @@ function checkReasons(faults: ReadonlyMap<ReasonCode, boolean>, verdict: Verdict
   const wrong = codes.find((code) => !allowed.includes(code))
   if (codes.length === 0) report('reason_status', `${status} for no reason`)
   if (wrong) report('reason_status', `${status} does not go with ${wrong}`)
-  if (codes.includes('sample_mismatch') && codes.length > 1) {
-    report('reason_status', 'sample_mismatch stands alone: bad structure is found before any sample is compared')
+  const byModel = codes.find((code) => FOUND_BY_MODEL.includes(code))
+  if (byModel && codes.length > 1) {
+    report('reason_status', `${byModel} stands alone: bad structure is found before anything is recomputed`)
   }
   for (const code of codes) {
     if (faults.get(code) === false) report('reason_false', `${code} is not true of this proof`)
   }
   const fault = [...faults].find(([, present]) => present)?.[0]
   if (fault && status === 'accepted') report('accepted_despite_structure', `accepted in spite of ${fault}`)
-  if (fault && codes.includes('sample_mismatch')) report('structure_overlooked', `${fault} was to be found first`)
+  if (fault && byModel) report('structure_overlooked', `${fault} was to be found first`)
 }
 
 function checkOrder(verdict: Verdict, report: Report): void {
@@ -126,14 +152,25 @@ function checkPartition(plan: Plan, verdict: Verdict, report: Report): void {
   if (left.size > 0) report('index_missing', `${left.size} of the plan's ${inPlan.size} samples are not listed`)
 }
 
-function checkLists({ status, reasons, matched, mismatched, unchecked, firstMismatch }: Verdict, report: Report): void {
-  const onSamples = reasons.some((reason) => reason.code === 'sample_mismatch')
+function checkLists(
+  { status, reasons, matched, mismatched, unchecked, firstMismatch, computed }: Verdict,
+  report: Report,
+): void {
+  const has = (...codes: ReasonCode[]) => reasons.some((reason) => codes.includes(reason.code))
+  const onTokens = has('token_mismatch', 'improbable_tokens')
   const [first] = mismatched
-  if (status === 'accepted' && mismatched.length + unchecked.length > 0) {
-    report('status_indices', 'accepted, but not every sample matched')
-  } else if (status === 'rejected' && onSamples && !first) {
+  if ((status === 'accepted' || onTokens) && mismatched.length + unchecked.length > 0) {
+    report('status_indices', `${onTokens ? 'rejected for its tokens' : 'accepted'}, but not every sample matched`)
+  } else if (has('sample_mismatch') && !first) {
     report('status_indices', 'rejected for a sample, but none mismatched')
-  } else if (status === 'rejected' && !onSamples && matched.length + mismatched.length > 0) {
+  } else if (has('digest_mismatch') && matched.length + mismatched.length > 0) {
+    report('status_indices', 'rejected for a digest, which tells no samples apart')
+  } else if (
+    status === 'rejected' &&
+    !has(...FOUND_BY_MODEL) &&
+    computed.layers === 0 &&
+    matched.length + mismatched.length > 0
+  ) {
     report('status_indices', 'rejected for its structure, but samples were compared')
   } else if (status === 'inconclusive' && first) {
     report('status_indices', 'inconclusive, but a sample mismatched')
@@ -150,11 +187,15 @@ function checkTermination({ matched, mismatched, unchecked }: Verdict, stop: num
   if (early) report('termination', `${shownIndex(early)} is unchecked, but the verifier got to layer ${stop}`)
 }
 
-function checkComputed(plan: Plan, { status, computed }: Verdict, stop: number, report: Report): void {
-  const { layers, positions, share } = computed
-  // An aborted verifier may have computed further than it had compared.
-  const maxLayers = status === 'inconclusive' ? plan.deepestLayer + 1 : stop + 1
-  if (layers <= stop || layers > maxLayers) {
+function checkComputed({ header }: Proof, plan: Plan, verdict: Verdict, stop: number, report: Report): void {
+  const { layers, positions, share } = verdict.computed
+  // An aborted verifier may have computed further than it had compared; one that replays tokens goes all the way.
+  const maxLayers = verdict.replay
+    ? header.numLayers + 1
+    : verdict.status === 'inconclusive'
+      ? plan.deepestLayer + 1
+      : stop + 1
+  if (layers <= stop || layers > maxLayers || (verdict.replay && layers < maxLayers)) {
     report('computed', `${layers} layers computed, but samples compared up to layer ${stop}`)
   }
   if (positions !== (layers > 0 ? plan.numPositions : 0)) {
@@ -165,20 +206,32 @@ function checkComputed(plan: Plan, { status, computed }: Verdict, stop: number, 
 
 // Where everything matched, the recomputed samples are the claimed ones, so the user knows their digest too.
 function checkSamplesDigest(proof: Proof, verdict: Verdict, stop: number, report: Report): void {
-  const isClaimed = verdict.samplesDigest === claimedDigest(proof, stop)
-  if (verdict.mismatched.length === 0 && !isClaimed) {
+  if (proof.header.form === 'digest' && stop < 0) return // a part of the samples that nobody else knows
+  const claimed = proof.header.form === 'digest' ? proof.samplesDigest : digestOf(proof.samples, stop)
+  const isClaimed = verdict.samplesDigest === claimed
+  const differ = verdict.mismatched.length > 0 || verdict.reasons.some(({ code }) => code === 'digest_mismatch')
+  if (!differ && !isClaimed) {
     report('samples_digest', 'it is not that of the claimed samples, although none mismatched')
-  } else if (verdict.mismatched.length > 0 && isClaimed) {
+  } else if (differ && isClaimed) {
     report('samples_digest', 'it is that of the claimed samples, although some mismatched')
   }
 }
 
-function claimedDigest(proof: Proof, lastLayer: number): string {
-  const hash = createSamplesHash()
-  for (const { layer, positions, k, v } of groupsOf(proof.samples.filter((sample) => sample.layer <= lastLayer))) {
-    hash.push({ layer, positions: fromLe32(positions), k, v })
+function checkReplay({ header, tokens }: Proof, { replay, status, reasons }: Verdict, report: Report): void {
+  const isReason = reasons.some(({ code }) => code === 'token_mismatch')
+  const isFound = replay !== null && replay.mismatched > 0
+  if (isReason !== (isFound && status === 'rejected')) {
+    report('replay', `${status}, with ${replay?.mismatched ?? 'no'} tokens that the sampler does not choose`)
   }
-  return hash.digest()
+  if (replay === null) return
+  const { positions, mismatched, first } = replay
+  if (positions < 1 || positions > tokens.length - header.promptLength || mismatched > positions) {
+    report('replay', `${mismatched} of ${positions} tokens, but ${tokens.length - header.promptLength} were generated`)
+  }
+  const isPlace = first !== null && first.position >= header.promptLength && first.claimed === tokens[first.position]
+  if (mismatched > 0 !== (isPlace && first.chosen !== first.claimed)) {
+    report('replay', 'the first such token is not one of the proof')
+  }
 }
 
 function isBefore(a: SampleIndex, b: SampleIndex): boolean {

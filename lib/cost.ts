@@ -2,13 +2,13 @@
 import type { ModelConfig } from './config'
 import { wrongValue } from './errors'
 import { fieldsOf } from './header'
-import { type KvDtype, KV_DTYPE_BYTES, kvRowBytes } from './kv'
+import { type KvDtype, KV_DTYPE_BYTES, vectorBytes } from './kv'
 import { integerIn } from './limits'
 import type { Plan } from './plan'
 
 /** The price of verifying a plan; FLOPs count 2 per multiply-add of matmuls and attention, and nothing else. */
 export interface PlanCost {
-  /** Layers that are computed, the deepest one in part. */
+  /** Layers that are computed, the deepest one in part; the virtual layer counts as one. */
   layers: number
   /** Positions that are computed. */
   positions: number
@@ -18,7 +18,7 @@ export interface PlanCost {
   flops: number
   /** K and V bytes of all samples. */
   bytes: number
-  /** `flops` over those of a full prefill, 0 to 1. */
+  /** `flops` over those of a full prefill without the output head, 0 to 1. */
   share: number
 }
 
@@ -39,7 +39,10 @@ export function planCost(plan: Plan, config: ModelConfig, kvDtype: KvDtype = 'f3
     positions: plan.numPositions,
     samples: plan.numSamples,
     flops,
-    bytes: plan.numSamples * 2 * kvRowBytes(config, kvDtype),
+    bytes: [...plan.layers].reduce((sum, [layer, { length }]) => {
+      const { k, v } = vectorBytes(config, kvDtype, layer)
+      return sum + length * (k + v)
+    }, 0),
     share: flops / fullPrefillCost(plan, config),
   }
 }
@@ -47,23 +50,32 @@ export function planCost(plan: Plan, config: ModelConfig, kvDtype: KvDtype = 'f3
 /**
  * FLOPs spent when the samples of `layer` have been extracted: all layers before it, and its own K and V.
  *
- * @param layer - From 0 to `plan.deepestLayer`; -1 for nothing yet.
+ * @param layer - From 0 to `plan.deepestLayer`, `numLayers` being the virtual layer; -1 for nothing yet.
  * @returns Exact below 2^53, otherwise rounded to the nearest double.
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function costThroughLayer(plan: Plan, config: ModelConfig, layer: number): number {
   const perPosition = layerFlops(config)
   fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
-  integerIn(plan.deepestLayer, 0, config.numLayers - 1, 'plan.deepestLayer', 'INVALID_ARGUMENT')
+  integerIn(plan.deepestLayer, 0, config.numLayers, 'plan.deepestLayer', 'INVALID_ARGUMENT')
   integerIn(layer, -1, plan.deepestLayer, 'layer', 'INVALID_ARGUMENT')
   const cone = dependencyCone(plan)
   let flops = 0n
   for (let l = 0; l < layer; l++) {
     flops += BigInt(cone[l]) * perPosition.keysAndValues
-    flops += BigInt(cone[l + 1]) * perPosition.rest + perPosition.pair * causalPairs(cone[l + 1], config)
+    // Behind the last layer, only the rows that are asked for are completed.
+    const hidden = l + 1 === config.numLayers ? plan.layers.get(l + 1) : undefined
+    const pairs = hidden ? hidden.reduce((sum, p) => sum + seenBy(p, config), 0n) : causalPairs(cone[l + 1], config)
+    flops += BigInt(hidden?.length ?? cone[l + 1]) * perPosition.rest + perPosition.pair * pairs
   }
+  if (layer === config.numLayers) return Number(flops)
   const extracted = layer < 0 ? 0 : layer < plan.deepestLayer ? cone[layer] : (plan.layers.get(layer)?.length ?? 0)
   return Number(flops + BigInt(extracted) * perPosition.keysAndValues)
+}
+
+/** FLOPs of the output head at so many positions: what token replay costs beside their final hidden states. */
+export function headCost(positions: number, config: ModelConfig): number {
+  return Number(2n * BigInt(positions) * size(config, 'hiddenSize') * size(config, 'vocabSize'))
 }
 
 /** FLOPs of a full prefill of the plan's positions: every layer, without the output head. Exact below 2^53. */
@@ -106,6 +118,11 @@ function causalPairs(count: number, config: ModelConfig): bigint {
   const triangle = (side: bigint) => (side * (side + 1n)) / 2n
   const window = config.slidingWindow === null ? n : size(config, 'slidingWindow')
   return n <= window ? triangle(n) : triangle(window) + (n - window) * window
+}
+
+/** Keys that a query at `position` sees. */
+function seenBy(position: number, config: ModelConfig): bigint {
+  return BigInt(config.slidingWindow === null ? position + 1 : Math.min(position + 1, config.slidingWindow))
 }
 
 function size(config: ModelConfig, name: keyof ModelConfig): bigint {

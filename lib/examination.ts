@@ -1,29 +1,40 @@
 // What verifying a proof consists of beside the prefill: what is decided before it, what it is compared with, and the
 // verdict.
-import type { ProofHeader } from './binding'
-import { costThroughLayer, fullPrefillCost, planCost } from './cost'
+import { bindingDigest } from './binding'
+import { leafDigest, leafIndex, opensTo, planOf } from './challenge'
+import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
-import { createSamplesHash } from './hash'
-import { createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
+import { layerInForm } from './form'
+import { hexFrom } from './hex'
+import { type KvSample, type LayerSamples, samplesOf } from './kv'
+import { createDigestMatcher, createMatcher, type MatchResult } from './matcher'
 import type { Model } from './model'
-import { createPlan, type Plan } from './plan'
+import type { Pass } from './pass'
+import type { Plan } from './plan'
 import { checkTokens } from './prefill'
-import { type Proof, proofDigest } from './proof'
-import type { Reason, ReasonCode, Verdict, VerdictStatus } from './verdict'
+import type { Proof } from './proof'
+import { claimedTokens, outcomeOfReplay, type ReplayDemands, replayFault, replayPositions } from './replay'
+import { createReport, type Report } from './report'
+import { nativeSampling } from './sequence'
+import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
+import type { Reason, TokenReplay, Verdict } from './verdict'
 
-/** What a verifier asks of a proof before it works on it. */
-export interface Demands extends Samplers {
-  nonce?: string
+/** What a verifier asks of a proof. */
+export interface Demands extends Samplers, StructuralDemands, ReplayDemands {
   maxFlops?: number
 }
 
-/** A proof whose samples are to be recomputed and pushed into the matcher. */
+/** A proof whose samples are to be recomputed. */
 export interface OpenExamination {
   readonly verdict: null
   readonly proof: Proof
+  /** What a pass must compute: the samples, and where the sampler is to choose again. */
   readonly plan: Plan
-  readonly matcher: Matcher
-  /** The verdict on what was compared; inconclusive while the matcher is not decided. */
+  /** Takes the next layer of that plan; of the virtual layer, lets the sampler choose again. `part`: of the pass. */
+  push(layer: LayerSamples, pass: Pass, part: number): Promise<void>
+  /** True when nothing more can change the verdict. */
+  readonly decided: boolean
+  /** The verdict on what was compared; inconclusive while it is not decided. */
   conclude(): Verdict
 }
 
@@ -36,102 +47,125 @@ export type Examination = { readonly verdict: Verdict } | OpenExamination
  * @throws {PocError} INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW
  */
 export function examine(model: Model, proof: Proof, demands: Demands): Examination {
-  const digest = proofDigest(proof)
-  const plan = createPlan(proof.header, proof.tokens, demands)
-  const decide = (status: VerdictStatus, reasons: Reason[], result: MatchResult = nothingMatched(plan)) =>
-    verdictOf(model, digest, plan, status, reasons, result)
-
+  const { plan, seed } = planOf(proof, demands)
+  const report = createReport(model, proof, plan)
   const contradictions = structuralReasons(model, proof, plan, demands)
-  if (contradictions.length > 0) return { verdict: decide('rejected', contradictions) }
+  if (contradictions.length > 0) return { verdict: report('rejected', contradictions) }
+  if (proof.header.numerics !== model.numerics) {
+    const message = `no tolerance profile for ${proof.header.numerics} under ${model.numerics}`
+    return { verdict: report('inconclusive', [{ code: 'no_profile', message }]) }
+  }
   checkTokens(model, proof.tokens.subarray(0, plan.numPositions))
   checkTokens(model, proof.tokens.subarray(plan.numPositions))
-  const { flops } = planCost(plan, model.config)
+  const replayed = replayPositions(proof, seed, demands)
+  const whole = replayed ? withVirtual(plan, model.config.numLayers, replayed) : plan
+  const flops = planCost(whole, model.config).flops + headCost(replayed?.length ?? 0, model.config)
   const { maxFlops = Number.POSITIVE_INFINITY } = demands
   if (flops > maxFlops) {
-    const tooMuch = reason('limit_exceeded', `the plan costs ${flops} FLOPs, over ${maxFlops}`)
-    return { verdict: decide('inconclusive', [tooMuch]) }
+    const message = `the plan costs ${flops} FLOPs, over ${maxFlops}`
+    return { verdict: report('inconclusive', [{ code: 'limit_exceeded', message }]) }
   }
-  const matcher = createMatcher(plan, proof.samples)
-  const conclude = () => {
-    const result = matcher.result()
-    const { status, reasons } = outcome(result, plan)
-    return decide(status, reasons, result)
-  }
-  return { verdict: null, proof, plan, matcher, conclude }
+  return openExamination({ model, proof, plan, whole, replayed, seed, demands })
 }
 
-function outcome({ firstMismatch, unchecked }: MatchResult, plan: Plan): Pick<Verdict, 'status' | 'reasons'> {
+interface Work {
+  model: Model
+  proof: Proof
+  plan: Plan
+  whole: Plan
+  replayed: Uint32Array | null
+  seed: Uint8Array | null
+  demands: Demands
+}
+
+function openExamination({ model, proof, plan, whole, replayed, seed, demands }: Work): OpenExamination {
+  const { header } = proof
+  const report: Report = createReport(model, proof, plan, whole)
+  const { numLayers } = model.config
+  const isDigest = header.form === 'digest'
+  const matcher = isDigest
+    ? createDigestMatcher(plan, header, header.kvDtype, proof.samplesDigest)
+    : createMatcher(plan, proof.samples)
+  const opened: KvSample[] = [] // recomputed, where the proof does not hold them itself and they must lead to its root
+  let replay: TokenReplay | null = null
+  const isReplayed = () => replayed === null || replay !== null
+
+  return {
+    verdict: null,
+    proof,
+    plan: whole,
+    async push(layer, pass, part) {
+      const sampled = pick(layer, plan.layers.get(layer.layer))
+      if (!matcher.decided) {
+        if (isDigest && header.challenge === 'beacon') opened.push(...samplesOf(sampled))
+        matcher.push(layerInForm(header, seed ?? plan.contextDigest, sampled))
+      }
+      if (layer.layer !== numLayers || replayed === null || matcher.failed) return
+      const sampling = header.sampling && nativeSampling(header.sampling)
+      const claimed = claimedTokens(proof, replayed)
+      const numbers = await pass.replay(part, replayed, claimed, sampling, demands.probabilityTest ?? false)
+      replay = outcomeOfReplay(proof, replayed, numbers)
+    },
+    get decided() {
+      return matcher.failed || (matcher.decided && isReplayed())
+    },
+    conclude() {
+      const result = matcher.result()
+      const reasons = faults(proof, result, opened, replay)
+      if (reasons.length > 0) return report('rejected', reasons, result, replay)
+      if (!matcher.decided || !isReplayed()) {
+        return report('inconclusive', [{ code: 'aborted', message: 'the verification was aborted' }], result)
+      }
+      const binding = hexFrom(bindingDigest(header))
+      if (demands.seen?.has(binding)) return report('rejected', [REPLAYED], result, replay) // meanwhile
+      demands.seen?.add(binding)
+      const message = `all ${plan.numSamples} samples match${replay ? `, ${replay.positions} tokens replayed` : ''}`
+      return report('accepted', [{ code: 'all_samples_match', message }], result, replay)
+    },
+  }
+}
+
+/** What recomputed vectors and tokens say against a proof. */
+function faults(proof: Proof, result: MatchResult, opened: KvSample[], replay: TokenReplay | null): Reason[] {
+  const { header } = proof
+  const { firstMismatch, digestMatches } = result
   if (firstMismatch) {
     const { layer, position, part } = firstMismatch
-    const message = `${part.toUpperCase()} differs at layer ${layer}, position ${position}`
-    return { status: 'rejected', reasons: [reason('sample_mismatch', message)] }
+    const what = part === 'hidden' ? 'the final hidden state' : part.toUpperCase()
+    const message = `${what} differs at layer ${layer}, position ${position}`
+    return [{ code: 'sample_mismatch', message }]
   }
-  if (unchecked.length > 0) {
-    return { status: 'inconclusive', reasons: [reason('aborted', 'the verification was aborted')] }
+  if (digestMatches === false) return [{ code: 'digest_mismatch', message: 'the digest is not that of the samples' }]
+  if (digestMatches && header.challenge === 'beacon') {
+    const leaves = new Map(
+      opened
+        .map((sample) => [leafIndex(header, sample.layer, sample.position), leafDigest(sample)] as const)
+        .sort(([a], [b]) => a - b),
+    )
+    const message = 'the recomputed samples and the path do not lead to the root'
+    if (!opensTo(proof, leaves, proof.path)) return [{ code: 'opening_mismatch', message }]
   }
-  return { status: 'accepted', reasons: [reason('all_samples_match', `all ${plan.numSamples} samples match`)] }
+  const fault = replay && replayFault(replay, header.sampling !== null)
+  return fault ? [fault] : []
 }
 
-/** What is wrong with a proof before any model work: cheapest first, all of it. */
-function structuralReasons(model: Model, proof: Proof, plan: Plan, { nonce }: Demands): Reason[] {
-  const { header } = proof
-  const reasons: Reason[] = []
-  if (header.modelDigest !== model.digest) {
-    const message = `model mismatch: the proof states ${header.modelDigest}, this model is ${model.digest}`
-    reasons.push(reason('model_mismatch', message))
-  }
-  const parameters = differingParameters(header, model)
-  if (parameters) reasons.push(reason('parameters_mismatch', parameters))
-  if (nonce !== undefined && nonce.toLowerCase() !== header.nonce) {
-    reasons.push(reason('nonce_mismatch', `the proof states nonce '${header.nonce}', expected '${nonce}'`))
-  }
-  if (Buffer.from(plan.contextDigest).toString('hex') !== proof.contextDigest) {
-    reasons.push(reason('context_mismatch', 'the context digest is not that of header and tokens'))
-  }
-  if (!samplesFollowPlan(plan, proof.samples)) {
-    reasons.push(reason('plan_mismatch', 'the samples are not at the layers and positions that the plan asks for'))
-  }
-  return reasons
+/** A plan, and positions of the virtual layer beside its own. */
+function withVirtual(plan: Plan, numLayers: number, positions: Uint32Array): Plan {
+  const all = new Set([...(plan.layers.get(numLayers) ?? []), ...positions])
+  const virtual = Uint32Array.from(all).sort()
+  const added = virtual.length - (plan.layers.get(numLayers)?.length ?? 0)
+  const layers = new Map([...plan.layers, [numLayers, virtual] as const])
+  return { ...plan, layers, deepestLayer: numLayers, numSamples: plan.numSamples + added }
 }
 
-function differingParameters(header: ProofHeader, model: Model): string | null {
-  for (const key of ['numLayers', 'numKvHeads', 'headDim'] as const) {
-    if (header[key] !== model.config[key])
-      return `the proof states ${key} ${header[key]}, the model has ${model.config[key]}`
+/** The rows at some of a layer's positions. */
+function pick({ layer, positions, k, v }: LayerSamples, wanted: Uint32Array = new Uint32Array(0)): LayerSamples {
+  if (wanted.length === positions.length) return { layer, positions, k, v }
+  const rowOf = new Map(Array.from(positions, (position, row) => [position, row]))
+  const rows = Array.from(wanted, (position) => rowOf.get(position) as number)
+  const pickRows = (bytes: Uint8Array) => {
+    const size = bytes.length / positions.length
+    return new Uint8Array(Buffer.concat(rows.map((row) => bytes.subarray(row * size, (row + 1) * size))))
   }
-  return header.numerics === model.numerics
-    ? null
-    : `the proof states numerics ${header.numerics}, not ${model.numerics}`
-}
-
-function reason(code: ReasonCode, message: string): Reason {
-  return { code, message }
-}
-
-function nothingMatched(plan: Plan): MatchResult {
-  const samplesDigest = createSamplesHash().digest()
-  const unchecked = indicesOfPlan(plan)
-  return { matched: [], mismatched: [], unchecked, firstMismatch: null, samplesDigest, layersComputed: 0 }
-}
-
-function verdictOf(
-  model: Model,
-  digest: string,
-  plan: Plan,
-  status: VerdictStatus,
-  reasons: Reason[],
-  { layersComputed, ...indices }: MatchResult,
-): Verdict {
-  const spent = layersComputed > 0 ? costThroughLayer(plan, model.config, layersComputed - 1) : 0
-  const share = spent > 0 ? spent / fullPrefillCost(plan, model.config) : 0
-  return {
-    version: 1,
-    status,
-    reasons,
-    proofDigest: digest,
-    modelDigest: model.digest,
-    numerics: model.numerics,
-    ...indices,
-    computed: { layers: layersComputed, positions: layersComputed > 0 ? plan.numPositions : 0, share },
-  }
+  return { layer, positions: wanted, k: pickRows(k), v: pickRows(v) }
 }

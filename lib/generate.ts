@@ -1,27 +1,44 @@
 // Generation that proves while it runs, so that the proof costs no second pass.
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
+import type { ProofHeader } from './binding'
 import { createCapture } from './capture'
+import { type Commitment, createLeaves } from './commitment'
 import { PocError, wrongValue } from './errors'
 import type { Model } from './model'
+import { createPlan } from './plan'
 import { checkTokens } from './prefill'
 import type { Proof } from './proof'
-import { checkFinite, type ProofOptions, proofHeader, tokenIds } from './prove'
+import { checkFinite, type ProofOptions, proofHeader, proofOf, proveWithHeader, tokenIds } from './prove'
+import { openSequence } from './sequence'
 
 export interface GenerateOptions extends ProofOptions {
   /** At least 1; prompt and output must fit into the context. */
   maxNewTokens: number
   /** Go on after an end-of-sequence token. */
   ignoreEos?: boolean
+  /**
+   * Commit to everything that is computed, for a challenge by a beacon; positions then do not come from the tokens.
+   * See {@link Commitment}.
+   */
+  commit?: boolean
   /** Called with each new token. */
   onToken?: (token: number) => void
 }
 
-export interface Generation {
+interface Grown {
   /** Prompt, then output. */
   tokens: Uint32Array
-  proof: Proof
   finishReason: 'eos' | 'length'
+}
+
+export interface Generation extends Grown {
+  proof: Proof
+}
+
+/** What `commit` gives: no proof before there is a challenge. */
+export interface CommittedGeneration extends Grown {
+  commitment: Commitment
 }
 
 /**
@@ -36,42 +53,85 @@ export interface Generation {
  *   OUT_OF_MEMORY, BACKEND_FAILED, CLOSED; aborted, it rejects with the signal's reason.
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
-export async function generate(model: Model, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation> {
+export async function generate(
+  model: Model,
+  prompt: ArrayLike<number>,
+  options: GenerateOptions & { commit: true },
+): Promise<CommittedGeneration>
+export async function generate(model: Model, prompt: ArrayLike<number>, options: GenerateOptions): Promise<Generation>
+export async function generate(
+  model: Model,
+  prompt: ArrayLike<number>,
+  options: GenerateOptions,
+): Promise<Generation | CommittedGeneration> {
   checkRun(model, options)
-  const { maxNewTokens, ignoreEos = false, signal, onToken } = options
+  const { maxNewTokens, signal } = options
   const { chunkSize = DEFAULT_CHUNK_SIZE[model.backend] } = options
   const ids = tokenIds(prompt, 'prompt')
   checkLength(model, ids, maxNewTokens)
-  const header = proofHeader(model, ids.length, options)
+  const header = generationHeader(model, ids.length, options)
   signal?.throwIfAborted()
-  const capture = createCapture(model, header, options, ids.length + maxNewTokens - 1, chunkSize)
-  const abort = () => capture.cancel()
+  const sequence = openSequence(model, header, header.sampling, ids.length + maxNewTokens - 1, chunkSize)
+  const abort = () => sequence.cancel()
   signal?.addEventListener('abort', abort, { once: true })
   try {
-    const tokens = Array.from(ids)
-    let input = ids
-    let finishReason: Generation['finishReason'] = 'length'
-    while (tokens.length < ids.length + maxNewTokens) {
-      const token = await capture.append(input)
-      tokens.push(token)
-      onToken?.(token)
-      if (!ignoreEos && model.config.eosTokenIds.includes(token)) {
-        finishReason = 'eos'
-        break
-      }
-      input = Uint32Array.of(token)
+    if (options.commit) {
+      const leaves = createLeaves(sequence, header)
+      const grown = await grow(leaves, ids, header, options)
+      return { ...grown, commitment: await leaves.finish(model, grown.tokens) }
     }
-    const all = Uint32Array.from(tokens)
-    const { samples, contextDigest } = capture.finish(all[all.length - 1])
+    if (header.depth !== 'kv') {
+      // Final hidden states do not stay in a cache: those that the plan asks for take a pass of their own.
+      const grown = await grow(
+        { append: async (tokens) => (await sequence.append(tokens, new Map(), null)).token },
+        ids,
+        header,
+        options,
+      )
+      return { ...grown, proof: await proveWithHeader(model, header, grown.tokens, options) }
+    }
+    const capture = createCapture(sequence, header, options)
+    const grown = await grow(capture, ids, header, options)
+    const samples = capture.finish()
     checkFinite(samples, header.kvDtype)
-    return { tokens: all, proof: { header, tokens: all, contextDigest, samples }, finishReason }
+    return { ...grown, proof: proofOf(header, grown.tokens, createPlan(header, grown.tokens, options), samples) }
   } catch (error) {
     if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
     throw error
   } finally {
     signal?.removeEventListener('abort', abort)
-    capture.cancel()
+    sequence.cancel()
   }
+}
+
+/** Token by token, until the header's rule ends it. */
+async function grow(
+  sequence: { append(tokens: Uint32Array): Promise<number> },
+  prompt: Uint32Array,
+  { stop }: ProofHeader,
+  { maxNewTokens, onToken }: GenerateOptions,
+): Promise<Grown> {
+  const tokens = Array.from(prompt)
+  let input = prompt
+  while (tokens.length < prompt.length + maxNewTokens) {
+    const token = await sequence.append(input)
+    tokens.push(token)
+    onToken?.(token)
+    if (stop?.stopTokens.includes(token)) return { tokens: Uint32Array.from(tokens), finishReason: 'eos' }
+    input = Uint32Array.of(token)
+  }
+  return { tokens: Uint32Array.from(tokens), finishReason: 'length' }
+}
+
+function generationHeader(model: Model, promptLength: number, options: GenerateOptions): ProofHeader {
+  const { maxNewTokens, ignoreEos = false, temperature = 0 } = options
+  const stopTokens = ignoreEos ? [] : [...new Set(model.config.eosTokenIds)].sort((a, b) => a - b)
+  return proofHeader(model, promptLength, {
+    ...options,
+    temperature, // so that sampling is stated
+    stop: { maxNewTokens, stopTokens },
+    challenge: options.commit ? 'beacon' : 'context',
+  })
 }
 
 function checkLength(model: Model, prompt: Uint32Array, maxNewTokens: number): void {

@@ -13,6 +13,15 @@ export type HashUse =
   | 'proof'
   | 'samples'
   | 'seed'
+  | 'leaf'
+  | 'node'
+  | 'commitment'
+  | 'challenge'
+  | 'challenge-context'
+  | 'depth'
+  | 'sketch'
+  | 'replay'
+  | 'seal'
 
 /** Bytes of every digest in the formats. */
 export const DIGEST_BYTES = 32

@@ -3,10 +3,17 @@
 // Verify: the main job.
 export { verify, type VerifyOptions } from './verify'
 export { verifyAll, type VerifyAllOptions } from './verify-all'
+export type { Request, SeenBindings } from './structure'
 
 // Prove: while generating, or for tokens that exist.
-export { generate, type GenerateOptions, type Generation } from './generate'
-export { prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptions } from './prove'
+export { type CommittedGeneration, generate, type GenerateOptions, type Generation } from './generate'
+export { type HeaderOptions, prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptions } from './prove'
+
+// Commit, then challenge: positions that nobody knew while the tokens were made.
+export { commit, type Commitment, type CommitOptions, commitWithHeader, openClaim, type OpenOptions } from './commitment'
+export { type Challenge, type Claim, drawChallenge, leafDigest, leafIndex, opensTo, planOf } from './challenge'
+export { decodeClaim, encodeClaim } from './claim'
+export { headFromPath, type MerkleTree, merkleTree } from './merkle'
 
 // Models.
 export { type LoadOptions, Model } from './model'
@@ -19,16 +26,20 @@ export type { CudaDevice, OpTime } from './native'
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {
   bindingDigest,
+  type ChallengeMode,
   type ContextChain,
   contextChain,
   type Numerics,
   type ProofHeader,
+  type SampleForm,
   type SamplingParams,
+  type StopRule,
 } from './binding'
 export { type LayerSampler, parseLayerSampler, parseTokenSampler, type TokenSampler } from './sampler'
 export type { Samplers } from './custom-sampler'
+export { type DepthPolicy, parseDepth } from './depth'
 export { createPlan, type Plan } from './plan'
-export { costThroughLayer, fullPrefillCost, type PlanCost, planCost } from './cost'
+export { costThroughLayer, fullPrefillCost, headCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'
 export { type DeviceExtractOptions, extractRows, extractRowsFromDevice } from './extract'
 export {
@@ -41,8 +52,8 @@ export {
   type VllmCache,
   vllmLayouts,
 } from './kv-layout'
-export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf } from './kv'
-export { createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
+export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf, vectorBytes } from './kv'
+export { createDigestMatcher, createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
 
 // What is handed over: proofs and verdicts.
 export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'
@@ -51,6 +62,7 @@ export {
   type Reason,
   type ReasonCode,
   type SampleIndex,
+  type TokenReplay,
   type Verdict,
   type VerdictStatus,
 } from './verdict'

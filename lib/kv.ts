@@ -6,7 +6,10 @@ export type KvDtype = 'f32' | 'f16' | 'bf16'
 /** Bytes of one stored value. */
 export const KV_DTYPE_BYTES: Readonly<Record<KvDtype, number>> = { f32: 4, f16: 2, bf16: 2 }
 
-/** The key and value vectors at one (layer, position). */
+/**
+ * The key and value vectors at one (layer, position). At the virtual layer, whose number is `numLayers`, `k` is the
+ * final hidden state (after the final norm; `hiddenSize` f32 values) and `v` is empty.
+ */
 export interface KvSample {
   layer: number
   position: number
@@ -16,7 +19,7 @@ export interface KvSample {
   v: Uint8Array
 }
 
-/** All sampled vectors of one layer, as the prefill hands them over. */
+/** All sampled vectors of one layer, as the prefill hands them over; of the virtual layer as in {@link KvSample}. */
 export interface LayerSamples {
   layer: number
   /** Strictly increasing; row i of `k` and `v` belongs to `positions[i]`. */
@@ -30,6 +33,21 @@ export interface LayerSamples {
 /** Bytes of one K (or V) row: `numKvHeads * headDim` values. */
 export function kvRowBytes(shape: { numKvHeads: number; headDim: number }, kvDtype: KvDtype): number {
   return shape.numKvHeads * shape.headDim * KV_DTYPE_BYTES[kvDtype]
+}
+
+/** What the vectors of a model are made of. */
+export interface VectorShape {
+  numLayers: number
+  numKvHeads: number
+  headDim: number
+  hiddenSize: number
+}
+
+/** Bytes of a sample's two vectors at `layer`. */
+export function vectorBytes(shape: VectorShape, kvDtype: KvDtype, layer: number): { k: number; v: number } {
+  if (layer === shape.numLayers) return { k: shape.hiddenSize * 4, v: 0 }
+  const row = kvRowBytes(shape, kvDtype)
+  return { k: row, v: row }
 }
 
 /** Rows in the order of layer, then position, as single samples; the vectors are views of `k` and `v`. */
@@ -51,5 +69,9 @@ export function* cutSamples(
 
 /** Rows of one layer as single samples; the vectors are views of the layer's memory. */
 export function samplesOf({ layer, positions, k, v }: LayerSamples): KvSample[] {
-  return [...cutSamples(new Map([[layer, positions]]), k, v, k.length / positions.length)]
+  const row = (rows: Uint8Array, i: number) => {
+    const bytes = rows.length / positions.length
+    return rows.subarray(i * bytes, (i + 1) * bytes)
+  }
+  return Array.from(positions, (position, i) => ({ layer, position, k: row(k, i), v: row(v, i) }))
 }

@@ -13,12 +13,18 @@ export const MIN_TOKENS = 2
 export const MAX_TOKENS = 2 ** 20
 /** Most samples in a plan or a proof. */
 export const MAX_SAMPLES = 2 ** 20
-/** Longest seed, and longest nonce. */
+/** Longest seed, nonce and beacon. */
 export const MAX_SEED_BYTES = 64
 /** Greatest `topK`. */
 export const MAX_TOP_K = 2 ** 32 - 1
 /** Longest name of a custom sampler. */
 export const MAX_SAMPLER_NAME = 64
+/** Greatest `hiddenSize`. */
+export const MAX_HIDDEN_SIZE = 2 ** 16
+/** Most tokens that end a generation. */
+export const MAX_STOP_TOKENS = 256
+/** Longest name of an engine's numerics. */
+export const MAX_NUMERICS_NAME = 64
 /** Most layers that a `fixed:` layer sampler can name. */
 export const MAX_FIXED_LAYERS = 256
 /** Greatest encoded proof that is read or written unless the caller says otherwise: 256 MiB. */

@@ -2,7 +2,7 @@
 
 import { wrongValue } from './errors'
 import { createSamplesHash } from './hash'
-import type { KvSample, LayerSamples } from './kv'
+import { type KvDtype, type KvSample, type LayerSamples, type VectorShape, vectorBytes } from './kv'
 import type { Plan } from './plan'
 import type { SampleIndex, Verdict } from './verdict'
 
@@ -11,6 +11,8 @@ export interface MatchResult
   extends Pick<Verdict, 'matched' | 'mismatched' | 'unchecked' | 'firstMismatch' | 'samplesDigest'> {
   /** Layers 0 up to the last one pushed. */
   layersComputed: number
+  /** Set where a digest stands for all samples and all were recomputed: whether it is theirs. */
+  digestMatches?: boolean
 }
 
 /** Takes one layer after another until it is decided. */
@@ -22,6 +24,8 @@ export interface Matcher {
   push(layer: LayerSamples): void
   /** True from the first layer with a mismatch on, or after the last sampled layer. */
   readonly decided: boolean
+  /** True from the first mismatch on. */
+  readonly failed: boolean
   /** What is known so far; all that was not compared is `unchecked`. */
   result(): MatchResult
 }
@@ -46,25 +50,26 @@ export function samplesFollowPlan(plan: Plan, samples: readonly KvSample[]): boo
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
 export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher {
-  const rowBytes = checkedRowBytes(plan, samples)
-  const layers = [...plan.layers]
+  const bytesAt = checkedSizes(plan, samples)
+  const walk = createWalk(plan, bytesAt)
   const matched: SampleIndex[] = []
   const mismatched: SampleIndex[] = []
-  const recomputed = createSamplesHash()
   let firstMismatch: MatchResult['firstMismatch'] = null
-  let nextLayer = 0 // index into `layers`
   let nextSample = 0 // index into `samples`
-  let layersComputed = 0
-
-  const decided = () => firstMismatch !== null || nextLayer === layers.length
 
   const compare = (layer: LayerSamples) => {
     const k = bytesOf(layer.k)
     const v = bytesOf(layer.v)
+    const bytes = bytesAt(layer.layer)
     layer.positions.forEach((position, row) => {
       const claimed = samples[nextSample++]
-      const start = row * rowBytes
-      const part = differs(k, start, rowBytes, claimed.k) ? 'k' : differs(v, start, rowBytes, claimed.v) ? 'v' : null
+      const part = differs(k, row * bytes.k, bytes.k, claimed.k)
+        ? bytes.v > 0
+          ? 'k'
+          : 'hidden'
+        : differs(v, row * bytes.v, bytes.v, claimed.v)
+          ? 'v'
+          : null
       if (part === null) matched.push([layer.layer, position])
       else mismatched.push([layer.layer, position])
       if (part !== null) firstMismatch ??= { layer: layer.layer, position, part }
@@ -73,25 +78,75 @@ export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher
 
   return {
     push(layer) {
-      if (decided()) throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
+      if (walk.push(layer, firstMismatch !== null)) compare(layer)
+    },
+    get decided() {
+      return firstMismatch !== null || walk.done
+    },
+    get failed() {
+      return firstMismatch !== null
+    },
+    result: () => ({ matched: [...matched], mismatched: [...mismatched], firstMismatch, ...walk.result() }),
+  }
+}
+
+/**
+ * A matcher of a digest over all samples: what it says is known when the last layer was pushed, and then of all samples
+ * alike. Where they differ, none is named: all stay unchecked, and `digestMatches` is false.
+ *
+ * @param samplesDigest - 64 hex digits, see {@link createSamplesHash}.
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function createDigestMatcher(plan: Plan, shape: VectorShape, kvDtype: KvDtype, samplesDigest: string): Matcher {
+  const walk = createWalk(plan, (layer) => vectorBytes(shape, kvDtype, layer))
+  return {
+    push(layer) {
+      walk.push(layer, false)
+    },
+    get decided() {
+      return walk.done
+    },
+    get failed() {
+      return walk.done && walk.result().samplesDigest !== samplesDigest
+    },
+    result() {
+      const walked = walk.result()
+      if (!walk.done)
+        return { matched: [], mismatched: [], firstMismatch: null, ...walked, unchecked: indicesOfPlan(plan) }
+      const same = walked.samplesDigest === samplesDigest
+      const [matched, unchecked] = same ? [indicesOfPlan(plan), []] : [[], indicesOfPlan(plan)]
+      return { matched, mismatched: [], firstMismatch: null, ...walked, unchecked, digestMatches: same }
+    },
+  }
+}
+
+/** What every matcher does with a layer before it compares: order, sizes, and the digest of what was recomputed. */
+function createWalk(plan: Plan, bytesAt: (layer: number) => VectorSizes) {
+  const layers = [...plan.layers]
+  const recomputed = createSamplesHash()
+  let nextLayer = 0 // index into `layers`
+  let layersComputed = 0
+  return {
+    /** @returns Whether the layer is sampled. */
+    push(layer: LayerSamples, isDecided: boolean): boolean {
+      if (isDecided || nextLayer === layers.length) {
+        throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
+      }
       const [sampledLayer, positions] = layers[nextLayer]
       checkOrder(layer.layer, layersComputed, sampledLayer)
       const isSampled = layer.layer === sampledLayer
-      checkRows(layer, isSampled ? positions : new Uint32Array(0), rowBytes)
+      checkRows(layer, isSampled ? positions : new Uint32Array(0), bytesAt)
       layersComputed = layer.layer + 1
-      if (!isSampled) return
+      if (!isSampled) return false
       nextLayer++
       recomputed.push(layer)
-      compare(layer)
+      return true
     },
-    get decided() {
-      return decided()
+    get done() {
+      return nextLayer === layers.length
     },
     result: () => ({
-      matched: [...matched],
-      mismatched: [...mismatched],
       unchecked: layers.slice(nextLayer).flatMap(indicesOfLayer),
-      firstMismatch,
       samplesDigest: recomputed.digest(),
       layersComputed,
     }),
@@ -107,22 +162,29 @@ function indicesOfLayer([layer, positions]: [number, Uint32Array]): SampleIndex[
   return Array.from(positions, (position) => [layer, position] as SampleIndex)
 }
 
-function checkedRowBytes(plan: Plan, samples: readonly KvSample[]): number {
+interface VectorSizes {
+  k: number
+  v: number
+}
+
+/** The sizes of each layer's vectors, as its first sample has them. */
+function checkedSizes(plan: Plan, samples: readonly KvSample[]): (layer: number) => VectorSizes {
   if (!samplesFollowPlan(plan, samples)) {
     throw wrongValue('INVALID_ARGUMENT', 'samples', `the ${plan.numSamples} samples of the plan, in its order`, samples)
   }
-  const rowBytes = samples[0].k.byteLength
-  samples.forEach(({ k, v }, i) => {
-    for (const [part, row] of [
+  const sizes = new Map<number, VectorSizes>()
+  samples.forEach((sample, i) => {
+    const { k, v } = sizes.get(sample.layer) ?? { k: sample.k.byteLength, v: sample.v.byteLength }
+    sizes.set(sample.layer, { k, v })
+    for (const [part, bytes] of [
       ['k', k],
       ['v', v],
     ] as const) {
-      if (row.byteLength !== rowBytes) {
-        throw wrongValue('INVALID_ARGUMENT', `samples[${i}].${part}`, `${rowBytes} bytes as the first`, row)
-      }
+      if (sample[part].byteLength === bytes) continue
+      throw wrongValue('INVALID_ARGUMENT', `samples[${i}].${part}`, `${bytes} bytes as the layer's first`, sample[part])
     }
   })
-  return rowBytes
+  return (layer) => sizes.get(layer) ?? { k: 0, v: 0 }
 }
 
 function checkOrder(layer: number, layersComputed: number, sampledLayer: number): void {
@@ -130,13 +192,14 @@ function checkOrder(layer: number, layersComputed: number, sampledLayer: number)
   throw wrongValue('INVALID_ARGUMENT', 'layer.layer', `an integer from ${layersComputed} to ${sampledLayer}`, layer)
 }
 
-function checkRows(layer: LayerSamples, positions: Uint32Array, rowBytes: number): void {
+function checkRows(layer: LayerSamples, positions: Uint32Array, bytesAt: (layer: number) => VectorSizes): void {
   const given = layer.positions
   if (given.length !== positions.length || given.some((position, i) => position !== positions[i])) {
     throw wrongValue('INVALID_ARGUMENT', 'layer.positions', `the plan's ${positions.length} positions`, [...given])
   }
+  const bytes = bytesAt(layer.layer)
   for (const part of ['k', 'v'] as const) {
-    const numBytes = positions.length * rowBytes
+    const numBytes = positions.length * bytes[part]
     if (layer[part].byteLength === numBytes) continue
     throw wrongValue('INVALID_ARGUMENT', `layer.${part}`, `${numBytes} bytes`, layer[part])
   }

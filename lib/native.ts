@@ -70,6 +70,20 @@ export interface NativePart {
 export interface NativePrefill {
   next(k: Uint8Array, v: Uint8Array): Promise<number>
   drop(part: number): void
+  /**
+   * After the virtual layer's next() and before cancel(): what the sampler chooses behind `positions`, a subset of the
+   * part's at that layer. Into `out`, for each: the chosen id (-1 without sampling); the score of the chosen id minus
+   * that of the claimed one (Infinity where topK and topP leave it out, NaN without sampling); and, with
+   * `statistics`, at temperature 1: ln p of the claimed id, the mean of ln p under p, its variance (else NaN).
+   */
+  replay(
+    part: number,
+    positions: Uint32Array,
+    tokens: Uint32Array,
+    sampling: NativeSampling | null,
+    statistics: boolean,
+    out: Float64Array,
+  ): Promise<void>
   cancel(): void
 }
 
@@ -92,6 +106,8 @@ export interface NativeSequence {
     v: Uint8Array,
     sampling: NativeSampling | null,
     logits: Uint8Array | null,
+    /** Takes the leaf digests of the appended positions, (tokens, numLayers + 1, 32) bytes. */
+    leaves: Uint8Array | null,
   ): Promise<number>
   extract(layers: Uint32Array, position: number, k: Uint8Array, v: Uint8Array): void
   cancel(): void
@@ -159,6 +175,8 @@ export interface NativeAddon {
     positions: Uint32Array,
     out: Uint8Array,
   ): { done: Promise<void>; cancel(): void }
+  /** All nodes above `leaves` (32 bytes each), level by level, the head last; see lib/merkle.ts. */
+  merkleTree(leaves: Uint8Array): Promise<Uint8Array>
   Model: new (
     config: ModelConfig,
     files: { path: string; bytes: number }[],

@@ -10,6 +10,13 @@ interface RunOptions {
   nonce?: unknown
   seed?: unknown
   maxFlops?: unknown
+  beacon?: unknown
+  replay?: unknown
+  replaySeed?: unknown
+  probabilityTest?: unknown
+  request?: unknown
+  seen?: unknown
+  previousRoot?: unknown
 }
 
 const MAX_CHUNK = 2 ** 20
@@ -23,7 +30,7 @@ export function checkOptions(options: unknown): void {
   if (typeof options !== 'object' || options === null) {
     throw wrongValue('INVALID_ARGUMENT', 'options', 'an object', options)
   }
-  const { signal, onProgress, onToken, chunkSize, nonce, seed, maxFlops } = options as RunOptions
+  const { signal, onProgress, onToken, chunkSize, maxFlops, probabilityTest, request, seen } = options as RunOptions
   const must = (name: string, value: unknown, expected: string, valid: boolean) => {
     if (value !== undefined && !valid) throw wrongValue('INVALID_ARGUMENT', `options.${name}`, expected, value)
   }
@@ -32,7 +39,15 @@ export function checkOptions(options: unknown): void {
   must('onToken', onToken, 'a function', typeof onToken === 'function')
   const isChunk = Number.isInteger(chunkSize) && (chunkSize as number) > 0 && (chunkSize as number) <= MAX_CHUNK
   must('chunkSize', chunkSize, `an integer from 1 to ${MAX_CHUNK}`, isChunk)
-  must('nonce', nonce, 'a string of hex digits', typeof nonce === 'string')
-  must('seed', seed, 'a string of hex digits', typeof seed === 'string')
+  for (const name of ['nonce', 'seed', 'beacon', 'replaySeed', 'previousRoot'] as const) {
+    const value = (options as RunOptions)[name]
+    must(name, value, 'a string of hex digits', typeof value === 'string')
+  }
+  const { replay } = options as RunOptions
+  must('replay', replay, "'all', 'none' or a share such as '1/8'", typeof replay === 'string')
+  must('probabilityTest', probabilityTest, 'true or false', typeof probabilityTest === 'boolean')
+  must('request', request, 'an object', typeof request === 'object' && request !== null)
+  const isStore = typeof (seen as Set<string>)?.has === 'function' && typeof (seen as Set<string>)?.add === 'function'
+  must('seen', seen, 'an object with has() and add()', isStore)
   must('maxFlops', maxFlops, 'a number that is not negative', typeof maxFlops === 'number' && maxFlops >= 0)
 }

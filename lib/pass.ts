@@ -1,11 +1,14 @@
 // One native pass over the sequences of one or several verifications, layer by layer; leaving it stops it.
 import { addon, fromNative } from './addon'
-import { flattened, type NativePart, type NativePrefill } from './native'
+import { flattened, type NativePart, type NativePrefill, type NativeSampling } from './native'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { PocError } from './errors'
-import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
+import { type KvDtype, type LayerSamples, vectorBytes } from './kv'
 import type { Model } from './model'
 import type { Plan } from './plan'
+
+/** Numbers that {@link Pass.replay} gives for a position. */
+export const REPLAY_NUMBERS = 5
 
 /** A sequence of a pass. */
 export interface PassPart {
@@ -33,6 +36,21 @@ export interface Pass {
   layers(): AsyncGenerator<LayerSamples[], void, void>
   /** Says that a part is decided: what only it needs is left out from now on, and its vectors mean nothing. */
   drop(part: number): void
+  /**
+   * Lets the sampler choose again after positions of the virtual layer, which the pass has just given and of which
+   * {@link PassPart.plan} has these.
+   *
+   * @param tokens - The token claimed behind each position.
+   * @param sampling - Null: nothing is chosen, only `statistics` are taken.
+   * @returns Five numbers a position, see {@link NativePrefill.replay}.
+   */
+  replay(
+    part: number,
+    positions: Uint32Array,
+    tokens: Uint32Array,
+    sampling: NativeSampling | null,
+    statistics: boolean,
+  ): Promise<Float64Array>
 }
 
 /** What `shared` must be a multiple of: positions that the cache holds in one piece. */
@@ -52,16 +70,16 @@ export function pageSlots(model: Model, kvDtype: KvDtype): number {
 export function openPass(model: Model, parts: readonly PassPart[], options: PassOptions): Pass {
   const { kvDtype = 'f32', chunkSize = DEFAULT_CHUNK_SIZE[model.backend], signal, onProgress } = options
   const run = openRun(model, parts.map(nativePart), kvDtype, chunkSize)
-  const rowBytes = kvRowBytes(model.config, kvDtype)
   const deepestLayer = parts.reduce((deepest, { plan }) => Math.max(deepest, plan.deepestLayer), 0)
 
   const compute = async (layer: number): Promise<LayerSamples[]> => {
     const positions = parts.map(({ plan }) => plan.layers.get(layer) ?? new Uint32Array(0))
-    const numBytes = positions.reduce((sum, some) => sum + some.length, 0) * rowBytes
-    const k = new Uint8Array(numBytes)
-    const v = new Uint8Array(numBytes)
+    const rows = positions.reduce((sum, some) => sum + some.length, 0)
+    const bytes = vectorBytes(model.config, kvDtype, layer)
+    const k = new Uint8Array(rows * bytes.k)
+    const v = new Uint8Array(rows * bytes.v)
     await model.run(() => run.next(k, v))
-    return cutParts(layer, positions, k, v, rowBytes)
+    return cutParts(layer, positions, k, v)
   }
   async function* layers(): AsyncGenerator<LayerSamples[], void, void> {
     signal?.throwIfAborted()
@@ -77,15 +95,28 @@ export function openPass(model: Model, parts: readonly PassPart[], options: Pass
         yield samples
       }
     } catch (error) {
-      if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
-      throw error
+      throw reasonOf(error, signal)
     } finally {
       signal?.removeEventListener('abort', abort)
       run.cancel()
       await ahead.catch(() => {})
     }
   }
-  return { layers, drop: (part) => run.drop(part) }
+  const replay: Pass['replay'] = async (part, positions, tokens, sampling, statistics) => {
+    const out = new Float64Array(REPLAY_NUMBERS * positions.length)
+    try {
+      await model.run(() => run.replay(part, positions, tokens, sampling, statistics, out))
+    } catch (error) {
+      throw reasonOf(error, signal)
+    }
+    return out
+  }
+  return { layers, drop: (part) => run.drop(part), replay }
+}
+
+/** The signal's reason in the place of the error by which an aborted run ends. */
+function reasonOf(error: unknown, signal: AbortSignal | undefined): unknown {
+  return signal?.aborted && error instanceof PocError && error.code === 'ABORTED' ? signal.reason : error
 }
 
 function openRun(model: Model, parts: NativePart[], kvDtype: KvDtype, chunkSize: number): NativePrefill {
@@ -102,12 +133,16 @@ function nativePart({ tokens, plan, parent, shared }: PassPart): NativePart {
 }
 
 /** Rows of one layer, which follow one another part by part, as views. */
-function cutParts(layer: number, positions: Uint32Array[], k: Uint8Array, v: Uint8Array, rowBytes: number) {
-  let start = 0
-  return positions.map((some): LayerSamples => {
-    const end = start + some.length * rowBytes
-    const samples = { layer, positions: some, k: k.subarray(start, end), v: v.subarray(start, end) }
-    start = end
+function cutParts(layer: number, positions: Uint32Array[], k: Uint8Array, v: Uint8Array): LayerSamples[] {
+  const rows = positions.reduce((sum, some) => sum + some.length, 0)
+  const cut = (bytes: Uint8Array, first: number, count: number) => {
+    const row = rows === 0 ? 0 : bytes.length / rows
+    return bytes.subarray(first * row, (first + count) * row)
+  }
+  let first = 0
+  return positions.map((some) => {
+    const samples = { layer, positions: some, k: cut(k, first, some.length), v: cut(v, first, some.length) }
+    first += some.length
     return samples
   })
 }

@@ -1,7 +1,9 @@
 // The plan: which (layer, position) pairs a proof must hold, as everyone derives it from header and tokens.
 import { bindingDigest, contextChain, type ProofHeader } from './binding'
 import { resolveLayerSampler, resolveTokenSampler, type Samplers } from './custom-sampler'
+import { parseDepth } from './depth'
 import { PocError, wrongValue } from './errors'
+import { contextHash } from './hash'
 import { checkHeader, fieldsOf } from './header'
 import { integerIn, MAX_SAMPLES, MAX_TOKENS, MIN_TOKENS } from './limits'
 
@@ -11,7 +13,7 @@ export interface Plan {
   readonly numPositions: number
   /** Ascending layers, each with its strictly increasing positions. */
   readonly layers: ReadonlyMap<number, Uint32Array>
-  /** The last layer of `layers`; nothing deeper is computed. */
+  /** The last layer of `layers`; nothing deeper is computed. `numLayers` is the virtual layer: final hidden states. */
   readonly deepestLayer: number
   /** Digest of binding and all tokens, 32 bytes. */
   readonly contextDigest: Uint8Array
@@ -20,7 +22,7 @@ export interface Plan {
 }
 
 /**
- * Evaluates the samplers at every position that has KV.
+ * The plan of a proof whose positions come from its tokens: the samplers are evaluated at every position that has KV.
  *
  * The last of these positions is always in the plan, so that the samples depend on every token but the last one;
  * that one is bound by the context digest alone.
@@ -30,19 +32,33 @@ export interface Plan {
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
 export function createPlan(header: ProofHeader, tokens: ArrayLike<number>, samplers: Samplers = {}): Plan {
-  const { numLayers, promptLength, ...names } = checkHeader(header, 'INVALID_ARGUMENT')
+  const checked = checkHeader(header, 'INVALID_ARGUMENT')
+  if (checked.challenge === 'context') return layOut(checked, tokens, samplers, null)
+  throw wrongValue('INVALID_ARGUMENT', 'header.challenge', "'context'; drawChallenge() draws the other", 'beacon')
+}
+
+/** A plan by a checked header: samplers see the tokens' context, or what a challenge's seed gives for each position. */
+export function layOut(
+  header: ProofHeader,
+  tokens: ArrayLike<number>,
+  samplers: Samplers,
+  seed: Uint8Array | null,
+): Plan {
   fieldsOf(samplers, 'samplers', 'INVALID_ARGUMENT')
-  const numTokens = checkTokens(tokens, promptLength)
-  const tokenSampler = resolveTokenSampler(names.tokenSampler, samplers.tokenSampler)
-  const layerSampler = resolveLayerSampler(names.layerSampler, samplers.layerSampler)
+  const numTokens = checkTokens(tokens, header.promptLength)
+  const tokenSampler = resolveTokenSampler(header.tokenSampler, samplers.tokenSampler)
+  const layerSampler = resolveLayerSampler(header.layerSampler, samplers.layerSampler)
+  const depth = parseDepth(header.depth).deepest(seed, header.numLayers) + 1
+  const drawn = contextHash('challenge-context')
   const chain = contextChain(bindingDigest(header))
   const last = numTokens - 2
   const positionsOf = new Map<number, number[]>()
   let numSamples = 0
   for (let position = 0; position <= last; position++) {
-    const context = chain.push(tokens[position])
+    const ofToken = chain.push(tokens[position])
+    const context = seed ? drawn(seed, position) : ofToken
     if (!tokenSampler.samples(context, position) && position !== last) continue
-    const layers = layerSampler.layers(context, position, numLayers)
+    const layers = layerSampler.layers(context, position, depth)
     numSamples += layers.length
     if (numSamples > MAX_SAMPLES) throw tooManySamples(position)
     addSamples(positionsOf, layers, position)

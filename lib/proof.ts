@@ -1,13 +1,14 @@
-// The proof that a generator hands over: header, tokens and sampled KV vectors; and its bytes.
+// The proof that a generator hands over: header, tokens, sampled KV vectors, what opens them; and its bytes.
 import type { ProofHeader } from './binding'
 import { decodeCanonical, encodeCanonical } from './cbor'
 import { type ErrorCode, PocError, wrongValue } from './errors'
-import { le32, taggedHash } from './hash'
+import { DIGEST_BYTES, le32, taggedHash } from './hash'
 import { checkHeader, fieldsOf, headerFields, headerOf } from './header'
 import { bytesOf, hexFrom, hexOf } from './hex'
-import { type KvSample, kvRowBytes } from './kv'
-import { DEFAULT_MAX_PROOF_BYTES, integerIn, MAX_PROOF_BYTES, MAX_TOKENS, MIN_TOKENS } from './limits'
+import { type KvSample, vectorBytes } from './kv'
+import { DEFAULT_MAX_PROOF_BYTES, integerIn, MAX_PROOF_BYTES, MAX_SEED_BYTES, MAX_TOKENS, MIN_TOKENS } from './limits'
 import { bytesIn, checkNumSamples, groupsOf, samplesOf, words } from './sample-groups'
+import { sketchBytes } from './sketch'
 
 /** What a generator claims to have computed. */
 export interface Proof {
@@ -16,8 +17,15 @@ export interface Proof {
   tokens: Uint32Array
   /** Hex of the context digest at the last token; binds that token, which has no KV. */
   contextDigest: string
-  /** In strict (layer, position) order. */
+  /** In strict (layer, position) order. In the form `sketch` `k` and `v` are sketches; in the form `digest` there are none. */
   samples: KvSample[]
+  /** Hex of the digest of all samples in the form `digest`; else ''. */
+  samplesDigest: string
+  /** Hex of the commitment's root where the positions come from a beacon, and the beacon; else ''. */
+  root: string
+  beacon: string
+  /** The tree's nodes that lead from the samples to the root, 32 bytes each; empty without a root. */
+  path: Uint8Array
 }
 
 /** Bounds of one call. */
@@ -27,8 +35,8 @@ export interface ProofLimits {
 }
 
 const FORMAT = 'proof-of-cache'
-// A map of five, whose first key is its shortest: every proof begins with the same 20 bytes.
-const MAGIC = new Uint8Array(Buffer.from(`\xa5\x63poc\x6e${FORMAT}`, 'latin1'))
+// A map of eight, whose first key is its shortest: every proof begins with the same 20 bytes.
+const MAGIC = new Uint8Array(Buffer.from(`\xa8\x63poc\x6e${FORMAT}`, 'latin1'))
 
 /**
  * The bytes of a proof, as docs/FORMATS.md lays them out.
@@ -40,8 +48,8 @@ const MAGIC = new Uint8Array(Buffer.from(`\xa5\x63poc\x6e${FORMAT}`, 'latin1'))
 export function encodeProof(proof: Proof, limits: ProofLimits = {}): Uint8Array {
   const maxBytes = checkLimits(limits)
   const checked = checkProof(proof, 'INVALID_ARGUMENT')
-  const sampleBytes = 4 + 2 * kvRowBytes(checked.header, checked.header.kvDtype)
-  checkSize(checked.tokens.length * 4 + checked.samples.length * sampleBytes, maxBytes) // before memory is taken
+  const vectors = checked.samples.reduce((sum, { k, v }) => sum + k.length + v.length, 0)
+  checkSize(checked.tokens.length * 4 + vectors + checked.path.length, maxBytes) // before memory is taken
   const bytes = encodeChecked(checked)
   checkSize(bytes.length, maxBytes)
   return bytes
@@ -83,65 +91,87 @@ export function proofDigest(proof: Proof): string {
  * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE
  */
 export function copyProof(proof: Proof): Proof {
-  const { header, tokens, contextDigest, samples } = checkProof(proof, 'INVALID_ARGUMENT')
+  const checked = checkProof(proof, 'INVALID_ARGUMENT')
   // Not slice(), which gives a view of the same memory where the caller has Buffers.
   const copyOf = ({ layer, position, k, v }: KvSample) => {
     return { layer, position, k: new Uint8Array(k), v: new Uint8Array(v) }
   }
-  return { header, tokens: new Uint32Array(tokens), contextDigest, samples: samples.map(copyOf) }
+  const { tokens, samples, path } = checked
+  return { ...checked, tokens: new Uint32Array(tokens), samples: samples.map(copyOf), path: new Uint8Array(path) }
 }
 
 /** The rules of form that hold for a caller's object and for decoded bytes alike. */
 function checkProof(proof: Proof, code: ErrorCode): Proof {
   fieldsOf(proof, 'proof', code)
   const header = checkHeader(proof.header, code, 'proof.header')
-  const { tokens, samples } = proof
+  const { tokens, samples, path } = proof
   if (!(tokens instanceof Uint32Array)) throw wrongValue(code, 'proof.tokens', 'a Uint32Array', tokens)
   integerIn(tokens.length, MIN_TOKENS, MAX_TOKENS, 'proof.tokens.length', code)
   integerIn(header.promptLength, 1, tokens.length, 'proof.header.promptLength', code)
   const contextDigest = hexOf(proof.contextDigest, 32, 32, 'proof.contextDigest', code)
+  const isDigest = header.form === 'digest'
+  const samplesDigest = hexOrNone(proof.samplesDigest, isDigest, 32, 32, 'proof.samplesDigest', code)
+  const isOpened = header.challenge === 'beacon'
+  const root = hexOrNone(proof.root, isOpened, 32, 32, 'proof.root', code)
+  const beacon = hexOrNone(proof.beacon, isOpened, 1, MAX_SEED_BYTES, 'proof.beacon', code)
+  if (!(path instanceof Uint8Array) || path.length % DIGEST_BYTES !== 0 || (!isOpened && path.length > 0)) {
+    throw wrongValue(code, 'proof.path', isOpened ? 'a Uint8Array of nodes of 32 bytes' : 'an empty Uint8Array', path)
+  }
   if (!Array.isArray(samples)) throw wrongValue(code, 'proof.samples', 'an array', samples)
   checkNumSamples(samples.length)
-  const rowBytes = kvRowBytes(header, header.kvDtype)
+  if (isDigest && samples.length > 0) throw wrongValue(code, 'proof.samples', 'empty in the form digest', samples)
   for (let i = 0; i < samples.length; i++) {
-    checkSample(samples[i], `proof.samples[${i}]`, { header, numPositions: tokens.length - 1, rowBytes, code })
+    checkSample(samples[i], `proof.samples[${i}]`, { header, numPositions: tokens.length - 1, code })
     if (i > 0 && !isBefore(samples[i - 1], samples[i])) {
       throw wrongValue(code, `proof.samples[${i}]`, 'after the one before it in (layer, position) order', samples[i])
     }
   }
-  return { header, tokens, contextDigest, samples }
+  return { header, tokens, contextDigest, samples, samplesDigest, root, beacon, path }
+}
+
+function hexOrNone(value: unknown, isThere: boolean, min: number, max: number, where: string, code: ErrorCode): string {
+  return isThere ? hexOf(value, min, max, where, code) : hexOf(value, 0, 0, where, code)
 }
 
 interface SampleRules {
   header: ProofHeader
   numPositions: number
-  rowBytes: number
   code: ErrorCode
 }
 
-function checkSample(sample: KvSample, where: string, { header, numPositions, rowBytes, code }: SampleRules): void {
+function checkSample(sample: KvSample, where: string, { header, numPositions, code }: SampleRules): void {
   fieldsOf(sample, where, code)
-  integerIn(sample.layer, 0, header.numLayers - 1, `${where}.layer`, code)
+  integerIn(sample.layer, 0, header.numLayers, `${where}.layer`, code)
   integerIn(sample.position, 0, numPositions - 1, `${where}.position`, code)
+  const bytes = sampleBytes(header, sample.layer)
   for (const part of ['k', 'v'] as const) {
-    const row: unknown = sample[part]
-    if (!(row instanceof Uint8Array) || row.length !== rowBytes) {
-      throw wrongValue(code, `${where}.${part}`, `a Uint8Array of ${rowBytes} bytes`, row)
+    const vector: unknown = sample[part]
+    if (!(vector instanceof Uint8Array) || vector.length !== bytes[part]) {
+      throw wrongValue(code, `${where}.${part}`, `a Uint8Array of ${bytes[part]} bytes`, vector)
     }
   }
+}
+
+/** Bytes of a sample's two vectors in a proof. */
+function sampleBytes(header: ProofHeader, layer: number): { k: number; v: number } {
+  return header.form === 'sketch' ? sketchBytes(header, layer) : vectorBytes(header, header.kvDtype, layer)
 }
 
 function isBefore(a: KvSample, b: KvSample): boolean {
   return a.layer < b.layer || (a.layer === b.layer && a.position < b.position)
 }
 
-function encodeChecked({ header, tokens, contextDigest, samples }: Proof): Uint8Array {
+function encodeChecked(proof: Proof): Uint8Array {
+  const { header, tokens, contextDigest, samples, samplesDigest, root, beacon, path } = proof
   return encodeCanonical({
     poc: FORMAT,
+    path,
+    root: bytesOf(root),
+    beacon: bytesOf(beacon),
     header: headerFields(header),
     tokens: le32(tokens),
     context: bytesOf(contextDigest),
-    samples: groupsOf(samples),
+    samples: header.form === 'digest' ? bytesOf(samplesDigest) : groupsOf(samples),
   })
 }
 
@@ -149,11 +179,17 @@ function encodeChecked({ header, tokens, contextDigest, samples }: Proof): Uint8
 function proofOf(map: unknown): Proof {
   if (!(map instanceof Map)) throw wrongValue('PROOF_MALFORMED', 'proof', 'a map', map)
   const header = checkHeader(headerOf(map.get('header')), 'PROOF_MALFORMED', 'proof.header')
+  const bytes = (key: string) => bytesIn(map.get(key), `proof.${key}`)
+  const isDigest = header.form === 'digest'
   return {
     header,
     tokens: words(map.get('tokens'), MAX_TOKENS, 'proof.tokens'),
-    contextDigest: hexFrom(bytesIn(map.get('context'), 'proof.context')),
-    samples: samplesOf(map.get('samples'), kvRowBytes(header, header.kvDtype)),
+    contextDigest: hexFrom(bytes('context')),
+    samples: isDigest ? [] : samplesOf(map.get('samples'), (layer) => sampleBytes(header, layer)),
+    samplesDigest: isDigest ? hexFrom(bytes('samples')) : '',
+    root: hexFrom(bytes('root')),
+    beacon: hexFrom(bytes('beacon')),
+    path: bytes('path'),
   }
 }
 

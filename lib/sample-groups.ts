@@ -33,7 +33,7 @@ export function groupsOf(samples: readonly KvSample[]): Group[] {
  *
  * @throws {PocError} PROOF_MALFORMED, PROOF_TOO_LARGE
  */
-export function samplesOf(groups: unknown, rowBytes: number): KvSample[] {
+export function samplesOf(groups: unknown, bytesAt: (layer: number) => { k: number; v: number }): KvSample[] {
   const samples: KvSample[] = []
   if (!Array.isArray(groups)) throw wrongValue('PROOF_MALFORMED', 'proof.samples', 'an array', groups)
   for (const [i, group] of groups.entries()) {
@@ -41,15 +41,17 @@ export function samplesOf(groups: unknown, rowBytes: number): KvSample[] {
     if (!(group instanceof Map)) throw wrongValue('PROOF_MALFORMED', where, 'a map', group)
     const positions = words(group.get('positions'), MAX_SAMPLES, `${where} positions`)
     checkNumSamples(samples.length + positions.length)
+    const layer = group.get('layer')
+    const size = bytesAt(layer)
     const [k, v] = (['k', 'v'] as const).map((part) => {
       const rows = bytesIn(group.get(part), `${where} ${part}`)
-      if (rows.length === positions.length * rowBytes) return rows
-      const expected = `${positions.length} rows of ${rowBytes} bytes`
+      if (rows.length === positions.length * size[part]) return rows
+      const expected = `${positions.length} rows of ${size[part]} bytes`
       throw wrongValue('PROOF_MALFORMED', `${where} ${part}`, expected, rows)
     })
-    const row = (rows: Uint8Array, index: number) => rows.subarray(index * rowBytes, (index + 1) * rowBytes)
-    positions.forEach((position, index) => {
-      samples.push({ layer: group.get('layer'), position, k: row(k, index), v: row(v, index) })
+    const row = (rows: Uint8Array, bytes: number, i: number) => rows.subarray(i * bytes, (i + 1) * bytes)
+    positions.forEach((position, i) => {
+      samples.push({ layer, position, k: row(k, size.k, i), v: row(v, size.v, i) })
     })
   }
   return samples

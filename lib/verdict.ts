@@ -13,9 +13,17 @@ export type ReasonCode =
   | 'all_samples_match'
   | 'sample_mismatch'
   | 'model_mismatch' // the proof names another model than the verifier's
+  | 'digest_mismatch' // the digest that stands for all samples is not that of the recomputed ones
+  | 'token_mismatch' // the sampler, with its seed, chooses other tokens from the recomputed logits
+  | 'improbable_tokens' // a sampler that is not stated, but the model does not give these tokens such a probability
   | 'plan_mismatch' // the samples are not those that the samplers pick
+  | 'opening_mismatch' // samples and path do not lead to the root that was committed
   | 'context_mismatch' // the tokens are not those that the proof binds
   | 'nonce_mismatch' // the proof was not made for this request
+  | 'beacon_mismatch' // nor opened for this beacon
+  | 'request_mismatch' // header or prompt are not what was asked for
+  | 'termination_mismatch' // generation did not end where its own rule says
+  | 'replayed' // a proof with this binding was accepted before
   | 'parameters_mismatch' // shapes, numerics or limits that this model or verifier does not have
   | 'aborted'
   | 'limit_exceeded'
@@ -25,6 +33,26 @@ export type ReasonCode =
 export interface Reason {
   code: ReasonCode
   message: string
+}
+
+/** What came of letting the sampler choose again, from recomputed logits. */
+export interface TokenReplay {
+  /** Generated tokens that were looked at. */
+  positions: number
+  /** Those that the sampler does not choose; 0 where it is not known. */
+  mismatched: number
+  /** The first of these: its position, the token there and the one chosen. */
+  first: null | { position: number; claimed: number; chosen: number }
+  /**
+   * Mean over these tokens of the score of the chosen minus that of the claimed token, each at most {@link MAX_GAP};
+   * null where the sampler is not known.
+   */
+  meanScoreGap: number | null
+  /**
+   * How many standard deviations the log-probability of all these tokens lies from what sampling at temperature 1
+   * gives on average; null where that was not asked for.
+   */
+  surprise: number | null
 }
 
 /** Plain JSON; in `ieee32`, equal inputs give equal verdicts on every machine. */
@@ -42,8 +70,10 @@ export interface Verdict {
   mismatched: SampleIndex[]
   unchecked: SampleIndex[]
   /** The first mismatch in (layer, position) order; `part` is `k` where both vectors differ. */
-  firstMismatch: null | { layer: number; position: number; part: 'k' | 'v' }
-  /** What was spent; `share` is of the FLOPs of a full prefill of these tokens, 0 to 1. */
+  firstMismatch: null | { layer: number; position: number; part: 'k' | 'v' | 'hidden' }
+  /** Null where tokens were not replayed, or it did not come to that. */
+  replay: TokenReplay | null
+  /** What was spent; `share` is of the FLOPs of a full prefill of these tokens without the output head. */
   computed: { layers: number; positions: number; share: number }
   /** SHA-256 over the samples that the verifier recomputed, layer by layer up to where it stopped, 64 hex digits. */
   samplesDigest: string
@@ -54,10 +84,18 @@ export const REASONS_OF_STATUS: Readonly<Record<VerdictStatus, readonly ReasonCo
   accepted: ['all_samples_match'],
   rejected: [
     'sample_mismatch',
+    'digest_mismatch',
+    'token_mismatch',
+    'improbable_tokens',
     'model_mismatch',
     'plan_mismatch',
+    'opening_mismatch',
     'context_mismatch',
     'nonce_mismatch',
+    'beacon_mismatch',
+    'request_mismatch',
+    'termination_mismatch',
+    'replayed',
     'parameters_mismatch',
   ],
   inconclusive: ['aborted', 'limit_exceeded', 'no_profile'],
@@ -65,7 +103,6 @@ export const REASONS_OF_STATUS: Readonly<Record<VerdictStatus, readonly ReasonCo
 
 const STATUSES = Object.keys(REASONS_OF_STATUS) as VerdictStatus[]
 const REASON_CODES = Object.values(REASONS_OF_STATUS).flat()
-const NUMERICS: readonly Numerics[] = ['ieee32']
 const MAX_UINT32 = 2 ** 32 - 1
 
 type Fields<T> = { [K in keyof T]-?: (value: unknown, where: string) => T[K] }
@@ -106,9 +143,18 @@ function uint32(value: unknown, where: string): number {
   throw malformed(where, 'an integer from 0 to 4294967295', value)
 }
 
+function finite(value: unknown, where: string): number {
+  if (typeof value === 'number' && Number.isFinite(value)) return value
+  throw malformed(where, 'a finite number', value)
+}
+
 function share(value: unknown, where: string): number {
-  if (typeof value === 'number' && value >= 0 && value <= 1) return value
-  throw malformed(where, 'a number from 0 to 1', value)
+  if (finite(value, where) >= 0) return value as number
+  throw malformed(where, 'a number that is not negative', value)
+}
+
+function orNull<T>(read: (value: unknown, where: string) => T): (value: unknown, where: string) => T | null {
+  return (value, where) => (value === null ? null : read(value, where))
 }
 
 function digest(value: unknown, where: string): string {
@@ -129,7 +175,15 @@ function sampleIndex(value: unknown, where: string): SampleIndex {
 const mismatch = objectOf<NonNullable<Verdict['firstMismatch']>>({
   layer: uint32,
   position: uint32,
-  part: oneOf(['k', 'v'] as const),
+  part: oneOf(['k', 'v', 'hidden'] as const),
+})
+
+const replay = objectOf<TokenReplay>({
+  positions: uint32,
+  mismatched: uint32,
+  first: orNull(objectOf<NonNullable<TokenReplay['first']>>({ position: uint32, claimed: uint32, chosen: uint32 })),
+  meanScoreGap: orNull(finite),
+  surprise: orNull(finite),
 })
 
 const verdict = objectOf<Verdict>({
@@ -138,11 +192,12 @@ const verdict = objectOf<Verdict>({
   reasons: arrayOf(objectOf<Reason>({ code: oneOf(REASON_CODES), message: text })),
   proofDigest: digest,
   modelDigest: digest,
-  numerics: oneOf(NUMERICS),
+  numerics: text,
   matched: arrayOf(sampleIndex),
   mismatched: arrayOf(sampleIndex),
   unchecked: arrayOf(sampleIndex),
-  firstMismatch: (value, where) => (value === null ? null : mismatch(value, where)),
+  firstMismatch: orNull(mismatch),
+  replay: orNull(replay),
   computed: objectOf<Verdict['computed']>({ layers: uint32, positions: uint32, share }),
   samplesDigest: digest,
 })

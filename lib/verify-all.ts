@@ -13,9 +13,11 @@ import type { Verdict } from './verdict'
 import type { VerifyOptions } from './verify'
 
 /** As for one proof; `maxFlops` bounds each of them, `signal` and `onProgress` are about all. */
-export interface VerifyAllOptions extends Omit<VerifyOptions, 'nonce'> {
+export interface VerifyAllOptions extends Omit<VerifyOptions, 'nonce' | 'beacon'> {
   /** The nonce that all proofs were asked for with, hex; or one for each proof, `undefined` where there was none. */
   nonce?: string | readonly (string | undefined)[]
+  /** The beacon that all were opened for, or one for each, likewise. */
+  beacon?: string | readonly (string | undefined)[]
   /**
    * Most positions in one pass, which bounds memory; a proof that has more is computed by itself. Changes no verdict.
    * Default 32768.
@@ -44,14 +46,16 @@ export async function verifyAll(
   options: VerifyAllOptions = {},
 ): Promise<(Verdict | PocError)[]> {
   fieldsOf(options, 'options', 'INVALID_ARGUMENT')
-  const { nonce, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
+  const { nonce, beacon, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
   checkRun(model, shared)
   integerIn(maxPositions, 1, MAX_POSITIONS, 'options.maxPositions', 'INVALID_ARGUMENT')
   if (!Array.isArray(proofs)) throw wrongValue('INVALID_ARGUMENT', 'proofs', 'an array', proofs)
-  const nonces = noncesFor(proofs.length, nonce)
+  const nonces = oneForEach(proofs.length, nonce, 'nonce')
+  const beacons = oneForEach(proofs.length, beacon, 'beacon')
   const examinations: (Examination | PocError)[] = []
   for (const [i, proof] of [...proofs].entries()) {
-    examinations.push(refusalOr(i, () => examine(model, copyProof(proof), { ...shared, nonce: nonces[i] })))
+    const demands = { ...shared, nonce: nonces[i], beacon: beacons[i] }
+    examinations.push(refusalOr(i, () => examine(model, copyProof(proof), demands)))
     await setImmediate() // copying and hashing a proof takes a moment: others get their turn between two
   }
   await compareAll(model, examinations.filter(isOpen), { ...shared, maxPositions })
@@ -92,12 +96,12 @@ async function comparePass(
   })
   const pass = openPass(model, parts, { kvDtype, chunkSize, signal, onProgress })
   for await (const layer of pass.layers()) {
-    for (const [i, { matcher }] of examinations.entries()) {
-      if (matcher.decided || layer[i].positions.length === 0) continue
-      matcher.push(layer[i])
-      if (matcher.decided) pass.drop(i)
+    for (const [i, examination] of examinations.entries()) {
+      if (examination.decided || layer[i].positions.length === 0) continue
+      await examination.push(layer[i], pass, i)
+      if (examination.decided) pass.drop(i)
     }
-    if (examinations.every(({ matcher }) => matcher.decided)) break
+    if (examinations.every(({ decided }) => decided)) break
   }
 }
 
@@ -105,19 +109,19 @@ function packable({ proof, plan }: OpenExamination) {
   return { tokens: proof.tokens.subarray(0, plan.numPositions), kvDtype: proof.header.kvDtype }
 }
 
-function noncesFor(count: number, nonce: VerifyAllOptions['nonce']): (string | undefined)[] {
-  if (nonce !== undefined && typeof nonce !== 'string' && !Array.isArray(nonce)) {
-    throw wrongValue('INVALID_ARGUMENT', 'options.nonce', 'a string of hex digits, or a list of them', nonce)
+function oneForEach(count: number, given: VerifyAllOptions['nonce'], name: string): (string | undefined)[] {
+  if (given !== undefined && typeof given !== 'string' && !Array.isArray(given)) {
+    throw wrongValue('INVALID_ARGUMENT', `options.${name}`, 'a string of hex digits, or a list of them', given)
   }
-  const nonces = Array.isArray(nonce) ? [...nonce] : new Array(count).fill(nonce)
-  if (nonces.length !== count) {
-    throw wrongValue('INVALID_ARGUMENT', 'options.nonce', `a list of ${count}, one for each proof`, nonce)
+  const list = Array.isArray(given) ? [...given] : new Array(count).fill(given)
+  if (list.length !== count) {
+    throw wrongValue('INVALID_ARGUMENT', `options.${name}`, `a list of ${count}, one for each proof`, given)
   }
-  for (const [i, each] of nonces.entries()) {
+  for (const [i, each] of list.entries()) {
     if (each === undefined || typeof each === 'string') continue
-    throw wrongValue('INVALID_ARGUMENT', `options.nonce[${i}]`, 'a string of hex digits', each)
+    throw wrongValue('INVALID_ARGUMENT', `options.${name}[${i}]`, 'a string of hex digits', each)
   }
-  return nonces
+  return list
 }
 
 /** What `work` gives, or the error with which it refuses the proof, naming it. */

@@ -1,18 +1,13 @@
 // The pipeline, and the file to read first: structure and binding, then one prefill, layer by layer, that stops
-// at the first layer with a mismatch.
+// at the first layer with a mismatch; behind the last layer, the sampler chooses the tokens again.
 import { checkRun } from './arguments'
-import type { Samplers } from './custom-sampler'
-import { examine } from './examination'
+import { type Demands, examine } from './examination'
 import type { Model } from './model'
-import { prefill } from './prefill'
+import { openPass } from './pass'
 import { copyProof, type Proof } from './proof'
 import type { Verdict } from './verdict'
 
-export interface VerifyOptions extends Samplers {
-  /** The nonce that the user gave out, hex. Without it, nothing shows that the proof is fresh. */
-  nonce?: string
-  /** An upper bound on the work: a plan that costs more gives an inconclusive verdict. */
-  maxFlops?: number
+export interface VerifyOptions extends Demands {
   /** Positions computed at a time; changes no result. */
   chunkSize?: number
   /** Aborted, the verdict is inconclusive. */
@@ -21,10 +16,11 @@ export interface VerifyOptions extends Samplers {
 }
 
 /**
- * Says whether `model` computed what the proof claims.
+ * Says whether `model` computed what the proof claims, and chose its tokens.
  *
- * Plan and digests are recomputed first; a proof that contradicts itself, or names another model, is rejected
- * without any model work. Then one prefill over prompt and output, compared bit for bit, layer by layer.
+ * Plan, digests and openings are recomputed first; a proof that contradicts itself, the request, or names another
+ * model, is rejected without any model work. Then one prefill over prompt and output, compared bit for bit, layer by
+ * layer; and where the proof states how its tokens were chosen, the sampler must choose them again.
  * @returns The same verdict for the same inputs, on every machine.
  * @throws {PocError} PROOF_MALFORMED, INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE,
  *   CONTEXT_OVERFLOW, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
@@ -36,16 +32,16 @@ export async function verify(model: Model, proof: Proof, options: VerifyOptions 
   const examination = examine(model, ours, options)
   if (examination.verdict) return examination.verdict
 
-  const { plan, matcher, conclude } = examination
-  const { chunkSize, signal, onProgress } = options
   const { kvDtype } = ours.header
+  const { plan } = examination
+  const pass = openPass(model, [{ tokens: ours.tokens, plan, parent: null, shared: 0 }], { ...options, kvDtype })
   try {
-    for await (const layer of prefill(model, ours.tokens, plan, { kvDtype, chunkSize, signal, onProgress })) {
-      matcher.push(layer)
-      if (matcher.decided) break // leaving the loop stops the native work: early termination
+    for await (const [layer] of pass.layers()) {
+      await examination.push(layer, pass, 0)
+      if (examination.decided) break // leaving the loop stops the native work: early termination
     }
   } catch (error) {
-    if (!signal?.aborted || error !== signal.reason) throw error
+    if (!options.signal?.aborted || error !== options.signal.reason) throw error
   }
-  return conclude()
+  return examination.conclude()
 }

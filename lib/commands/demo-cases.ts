@@ -9,7 +9,7 @@ import { type KvSample, samplesOf } from '../kv'
 import { createPlan } from '../plan'
 import { prefill } from '../prefill'
 import type { Proof } from '../proof'
-import { proofHeader, proveWithHeader } from '../prove'
+import { proofHeader, proofOf, proveWithHeader } from '../prove'
 import type { Verdict } from '../verdict'
 import { verify } from '../verify'
 import { writeCheapModel } from './cheap-model'
@@ -80,7 +80,7 @@ async function repaired(model: Model, honest: Proof, tokens: Uint32Array, signal
   const samples: KvSample[] = []
   const { kvDtype } = honest.header
   for await (const layer of prefill(model, honest.tokens, plan, { kvDtype, signal })) samples.push(...samplesOf(layer))
-  return { header: honest.header, tokens, contextDigest: Buffer.from(plan.contextDigest).toString('hex'), samples }
+  return proofOf(honest.header, tokens, plan, samples)
 }
 
 function changedBit(honest: Proof): Proof {

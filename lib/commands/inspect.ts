@@ -1,11 +1,11 @@
 // poc inspect: what a proof says, and whether it agrees with itself. Needs no model.
 
 import type { Command } from 'commander'
-import { hexFrom } from '../hex'
-import { samplesFollowPlan } from '../matcher'
-import { createPlan } from '../plan'
+import type { ProofHeader } from '../binding'
+import { planOf } from '../challenge'
 import { type Proof, proofDigest } from '../proof'
 import { isBuiltInSampler } from '../sampler'
+import { contextFault, openingFault, planFault } from '../structure'
 import { addJsonFlag } from './flags'
 import { readProof } from './input'
 import { print, type Session } from './session'
@@ -15,6 +15,7 @@ import { grouped, listing, short, table } from './table'
 interface Structure {
   context: boolean | null
   plan: boolean | null
+  opening: boolean | null
 }
 
 const SHOWN_IDS = 16
@@ -36,18 +37,20 @@ export function addInspect(program: Command, session: Session): void {
 }
 
 function structureOf(proof: Proof): Structure {
-  const { header, tokens, samples, contextDigest } = proof
+  const { header } = proof
   if (!isBuiltInSampler(header.tokenSampler) || !isBuiltInSampler(header.layerSampler)) {
-    return { context: null, plan: null }
+    return { context: null, plan: null, opening: null }
   }
-  const plan = createPlan(header, tokens)
-  const context = hexFrom(plan.contextDigest) === contextDigest
-  return { context, plan: samplesFollowPlan(plan, samples) }
+  const { plan } = planOf(proof)
+  return {
+    context: contextFault(proof, plan) === null,
+    plan: planFault(proof, plan) === null,
+    opening: openingFault(proof) === null,
+  }
 }
 
 function describe(proof: Proof, bytes: number, structure: Structure): string {
   const { header, tokens, samples } = proof
-  const { temperature, topK, topP, seed } = header.sampling
   const prompt = tokens.subarray(0, header.promptLength)
   const generated = tokens.subarray(header.promptLength)
   const shape = `${header.numLayers} layers, ${header.numKvHeads} KV heads of ${header.headDim}`
@@ -56,12 +59,17 @@ function describe(proof: Proof, bytes: number, structure: Structure): string {
     ['model', `${short(header.modelDigest)}  ${shape}, ${header.numerics}, KV in ${header.kvDtype}`],
     ['prompt', shownIds(prompt)],
     ['generated', shownIds(generated)],
+    ['sampling', wordsForSampling(header.sampling)],
     [
-      'sampling',
-      temperature === 0 ? 'greedy' : `temperature ${temperature}, top-k ${topK}, top-p ${topP}, seed ${seed}`,
+      'stop',
+      header.stop ? `after ${grouped(header.stop.maxNewTokens)} tokens, or at ${header.stop.stopTokens}` : 'not stated',
     ],
     ['nonce', header.nonce || 'none'],
-    ['samples', `${grouped(samples.length)} by ${header.tokenSampler} and ${header.layerSampler}`],
+    ['samples', `${samplesOf(proof)} by ${header.tokenSampler}, ${header.layerSampler} and depth ${header.depth}`],
+    [
+      'positions',
+      header.challenge === 'beacon' ? `from beacon ${proof.beacon}, root ${short(proof.root)}` : 'from the context',
+    ],
     ['structure', wordsFor(structure)],
   ]
   const counts = new Map<number, number>()
@@ -70,14 +78,26 @@ function describe(proof: Proof, bytes: number, structure: Structure): string {
   return `${listing(entries)}\n\n${table([['layer', 'samples'], ...rows], [0, 1])}`
 }
 
+function samplesOf({ header, samples }: Proof): string {
+  return header.form === 'digest' ? 'one digest of all' : `${grouped(samples.length)} (${header.form})`
+}
+
+function wordsForSampling(sampling: ProofHeader['sampling']): string {
+  if (sampling === null) return 'not stated: tokens cannot be replayed'
+  const { temperature, topK, topP, seed } = sampling
+  return temperature === 0 ? 'greedy' : `temperature ${temperature}, top-k ${topK}, top-p ${topP}, seed ${seed}`
+}
+
 function shownIds(ids: Uint32Array): string {
   const more = ids.length > SHOWN_IDS ? ' ...' : ''
   return `${grouped(ids.length)} tokens  ${ids.subarray(0, SHOWN_IDS).join(' ')}${more}`
 }
 
-function wordsFor({ context, plan }: Structure): string {
+function wordsFor({ context, plan, opening }: Structure): string {
   if (context === null) return 'not checked: its samplers are not built in'
-  if (context && plan) return 'context digest and samples follow from header and tokens'
-  const faults = [context ? '' : 'the context digest', plan ? '' : 'the samples'].filter(Boolean)
+  if (context && plan && opening) return 'context digest and samples follow from header and tokens'
+  const faults = [context ? '' : 'the context digest', plan ? '' : 'the samples', opening ? '' : 'the root'].filter(
+    Boolean,
+  )
   return `WRONG: not what header and tokens give: ${faults.join(' and ')}`
 }

@@ -26,7 +26,7 @@ function thrownBy(call: () => unknown): PocError {
 const withSampling = (change: object) => ({ sampling: { ...SMALL_HEADER.sampling, ...change } })
 
 test('bindings and contexts are those of the vectors', () => {
-  expect(vectors).toHaveLength(3)
+  expect(vectors).toHaveLength(5)
   for (const vector of vectors) {
     expect(hex(encodeHeader(vector.header))).toBe(vector.cbor)
     const binding = bindingDigest(vector.header)
@@ -83,11 +83,29 @@ test.each<[string, object]>([
   ['header.numLayers', { numLayers: 4097 }],
   ['header.numKvHeads', { numKvHeads: 1.5 }],
   ['header.headDim', { headDim: '2' }],
-  ['header.numerics', { numerics: 'bf16' }],
+  ['header.hiddenSize', { hiddenSize: 0 }],
+  ['header.hiddenSize', { hiddenSize: 65537 }],
+  ['header.numerics', { numerics: '' }],
+  ['header.numerics', { numerics: 'LLaMA' }],
+  ['header.numerics', { numerics: 'a'.repeat(65) }],
+  ['header.stop', { stop: undefined }],
+  ['header.stop.maxNewTokens', { stop: { maxNewTokens: 0, stopTokens: [] } }],
+  ['header.stop.stopTokens', { stop: { maxNewTokens: 1, stopTokens: 2 } }],
+  ['header.stop.stopTokens[1]', { stop: { maxNewTokens: 1, stopTokens: [2, 2] } }],
+  ['header.challenge', { challenge: 'vrf' }],
+  ['header.depth', { depth: 'deep' }],
+  ['header.depth', { depth: 'random:17' }],
+  ['header.depth', { depth: 'random:2' }], // its draw would be known while generating
+  ['header.form', { form: 'hash' }],
+  ['header.form', { form: 'sketch', challenge: 'beacon' }],
+  ['header.form', { form: 'digest', numerics: 'llama.cpp' }],
+  ['header.layerSampler', { layerSampler: 'fixed:1', challenge: 'beacon', depth: 'random:2' }],
+  ['header.layerSampler', { layerSampler: 'fixed:7', depth: 'full' }],
+  ['header.previousRoot', { previousRoot: '00' }],
   ['header.kvDtype', { kvDtype: 'toString' }],
   ['header.promptLength', { promptLength: 0 }],
   ['header.promptLength', { promptLength: NaN }],
-  ['header.sampling', { sampling: null }],
+  ['header.sampling', { sampling: undefined }],
   ['header.sampling.temperature', withSampling({ temperature: -0 })],
   ['header.sampling.temperature', withSampling({ temperature: Infinity })],
   ['header.sampling.temperature', withSampling({ temperature: NaN })],

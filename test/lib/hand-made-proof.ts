@@ -12,13 +12,19 @@ export const HEADER: ProofHeader = {
   numLayers: 6,
   numKvHeads: 2,
   headDim: 4,
+  hiddenSize: 5,
   numerics: 'ieee32',
   kvDtype: 'f16',
   promptLength: 3,
   sampling: { temperature: 0, topK: 0, topP: 1, seed: '' },
+  stop: null,
+  challenge: 'context',
+  depth: 'kv',
+  form: 'rows',
   tokenSampler: 'bernoulli:1/4',
   layerSampler: 'uniform:3',
   nonce: '00ff',
+  previousRoot: '',
 }
 
 /** Bytes of a K or V row under {@link HEADER}. */
@@ -47,5 +53,6 @@ export function handMadeProof(numTokens = 40, header: Partial<ProofHeader> = {})
     }),
   )
   const contextDigest = Buffer.from(plan.contextDigest).toString('hex')
-  return { proof: { header: stated, tokens, contextDigest, samples }, plan }
+  const carried = { samples, samplesDigest: '', root: '', beacon: '', path: new Uint8Array(0) }
+  return { proof: { header: stated, tokens, contextDigest, ...carried }, plan }
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import type { ProofHeader } from '../../lib/binding'
 import type { ModelConfig } from '../../lib/config'
 import { costThroughLayer, fullPrefillCost, planCost } from '../../lib/cost'
+import { drawChallenge } from '../../lib/challenge'
 import { createPlan, type Plan } from '../../lib/plan'
 import { anyHeader, anyTokens, contexts, hex, SMALL_HEADER } from './second-implementation'
 import file from '../vectors/plan.json'
@@ -11,6 +12,8 @@ const vectors = file.vectors as unknown as {
   tokens: number[]
   contextDigest: string
   layers: [number, number[]][]
+  root?: string
+  beacon?: string
 }[]
 const invalid = expect.objectContaining({ name: 'PocError', code: 'INVALID_ARGUMENT' })
 const entries = (plan: Plan) => [...plan.layers].map(([layer, positions]) => [layer, [...positions]])
@@ -18,9 +21,10 @@ const entries = (plan: Plan) => [...plan.layers].map(([layer, positions]) => [la
 describe('plans', () => {
   test('are those of the vectors', () => {
     expect(file.madeBy).toContain('test/vectors/formats.py')
-    expect(vectors).toHaveLength(5)
-    for (const { header, tokens, contextDigest, layers } of vectors) {
-      const plan = createPlan(header, tokens)
+    expect(vectors).toHaveLength(28)
+    for (const { header, tokens, contextDigest, layers, root = '', beacon = '' } of vectors) {
+      const ids = Uint32Array.from(tokens)
+      const plan = beacon ? drawChallenge({ header, tokens: ids, root }, beacon).plan : createPlan(header, tokens)
       expect(entries(plan)).toEqual(layers)
       expect(hex(plan.contextDigest)).toBe(contextDigest)
       expect(plan.deepestLayer).toBe(layers[layers.length - 1][0])
@@ -234,7 +238,7 @@ describe('costs', () => {
 
   test('refuse a plan deeper than the model, a layer outside the plan and what is no plan', () => {
     const plan = planOf([5, [1]])
-    expect(() => planCost(plan, { ...CONFIG, numLayers: 5 })).toThrow(invalid)
+    expect(() => planCost(plan, { ...CONFIG, numLayers: 4 })).toThrow(invalid)
     expect(() => costThroughLayer(plan, CONFIG, 6)).toThrow(invalid)
     expect(() => costThroughLayer(plan, CONFIG, -2)).toThrow(invalid)
     expect(() => planCost(plan, CONFIG, 'f64' as never)).toThrow(invalid)

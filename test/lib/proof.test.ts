@@ -5,6 +5,7 @@ import type { ProofHeader } from '../../lib/binding'
 import { PocError } from '../../lib/errors'
 import { createSamplesHash } from '../../lib/hash'
 import { kvRowBytes } from '../../lib/kv'
+import { leavesOf, opensTo, planOf } from '../../lib/challenge'
 import { createPlan } from '../../lib/plan'
 import { decodeProof, encodeProof, type Proof, proofDigest } from '../../lib/proof'
 import {
@@ -29,18 +30,27 @@ interface Vector {
   tokens: number[]
   contextDigest: string
   samples: { layer: number; position: number; k: string; v: string }[]
+  root: string
+  beacon: string
+  path: string
   bytes: string
   proofDigest: string
   samplesDigest: string
 }
 const vectors = file.vectors as unknown as Vector[]
 
-const proofOf = ({ header, tokens, contextDigest, samples }: Vector): Proof => ({
+const proofOf = ({ header, tokens, contextDigest, samples, samplesDigest, root, beacon, path }: Vector): Proof => ({
   header,
   tokens: Uint32Array.from(tokens),
   contextDigest,
   samples: samples.map(({ k, v, ...place }) => ({ ...place, k: bytes(k), v: bytes(v) })),
+  samplesDigest: header.form === 'digest' ? samplesDigest : '',
+  root,
+  beacon,
+  path: bytes(path),
 })
+
+const UNOPENED = { samplesDigest: '', root: '', beacon: '', path: new Uint8Array(0) }
 
 interface ProofMap extends Record<string, unknown> {
   header: Record<string, unknown> & { sampling: Record<string, unknown> }
@@ -57,6 +67,9 @@ function encodeBySecond(proof: Proof, change: (map: ProofMap) => void = () => {}
   })
   const map = {
     poc: 'proof-of-cache',
+    path: proof.path,
+    root: bytes(proof.root),
+    beacon: bytes(proof.beacon),
     header: headerMap(proof.header),
     tokens: le32(...proof.tokens),
     context: bytes(proof.contextDigest),
@@ -79,11 +92,13 @@ const anyProof: fc.Arbitrary<Proof> = fc.tuple(anyHeader, anyTokens).chain(([hea
     header,
     tokens,
     contextDigest,
+    ...UNOPENED,
     samples: samples.sort((a, b) => a.layer - b.layer || a.position - b.position),
   }))
 })
 
 const SMALL: Proof = {
+  ...UNOPENED,
   header: SMALL_HEADER,
   tokens: Uint32Array.of(1, 2, 3, 4),
   contextDigest: hex(contexts(SMALL_HEADER, [1, 2, 3, 4])[3]),
@@ -126,13 +141,26 @@ describe('vectors', () => {
     expect(hex(encodeProof(proof))).toBe(vector.bytes)
     expect(decodeProof(bytes(vector.bytes))).toEqual(proof)
     expect(proofDigest(proof)).toBe(vector.proofDigest)
+    const { plan } = planOf(proof)
+    expect(hex(plan.contextDigest)).toBe(vector.contextDigest)
+    if (vector.header.form === 'digest') return
     const hash = createSamplesHash()
-    for (const [layer, positions] of createPlan(vector.header, vector.tokens).layers) {
+    for (const [layer, positions] of plan.layers) {
       const members = proof.samples.filter((sample) => sample.layer === layer)
       const rows = (part: 'k' | 'v') => join(...members.map((sample) => sample[part]))
       hash.push({ layer, positions, k: rows('k'), v: rows('v') })
     }
     expect(hash.digest()).toBe(vector.samplesDigest)
+    if (vector.root === '') return
+    const leaves = leavesOf(proof.header, proof.samples)
+    expect(opensTo(proof, leaves, proof.path)).toBe(true)
+    for (let at = 0; at < proof.path.length; at += 17) {
+      const path = proof.path.slice()
+      path[at] ^= 1
+      expect(opensTo(proof, leaves, path)).toBe(false)
+    }
+    expect(opensTo(proof, leaves, proof.path.slice(32))).toBe(false)
+    expect(opensTo(proof, leaves, join(proof.path, new Uint8Array(32)))).toBe(false)
   })
 
   test('the hex dump in docs/FORMATS.md is the first of them', () => {
@@ -199,7 +227,7 @@ describe('encoding', () => {
     ['proof.contextDigest', { contextDigest: 'aa' }],
     ['proof.samples', { samples: undefined }],
     ['proof.samples[0]', { samples: [null] }],
-    ['proof.samples[0].layer', { samples: [{ ...sample, layer: 6 }] }],
+    ['proof.samples[0].layer', { samples: [{ ...sample, layer: 7 }] }],
     ['proof.samples[0].position', { samples: [{ ...sample, position: 3 }] }],
     ['proof.samples[0].k', { samples: [{ ...sample, k: new Uint8Array(5) }] }],
     ['proof.samples[0].v', { samples: [{ ...sample, v: [0, 0, 0, 0] }] }],

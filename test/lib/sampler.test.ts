@@ -171,7 +171,7 @@ describe('layer samplers', () => {
     'fixed:',
     'fixed:1,',
     'fixed:1,1',
-    'fixed:4096',
+    'fixed:4097',
     'fixed:a',
     'every:2',
     '__proto__',

@@ -48,17 +48,21 @@ export function head(major: number, n: number): Uint8Array {
 }
 
 /** The header's map as it stands in a proof. */
-export function headerMap({ sampling, ...header }: ProofHeader): Record<string, unknown> {
+export function headerMap({ sampling, stop, ...header }: ProofHeader): Record<string, unknown> {
   return {
     ...header,
     modelDigest: bytes(header.modelDigest),
     nonce: bytes(header.nonce),
-    sampling: {
-      temperature: new Float(sampling.temperature),
-      topP: new Float(sampling.topP),
-      topK: sampling.topK,
-      seed: bytes(sampling.seed),
-    },
+    previousRoot: bytes(header.previousRoot),
+    stop: stop ? { maxNewTokens: stop.maxNewTokens, stopTokens: le32(...stop.stopTokens) } : {},
+    sampling: sampling
+      ? {
+          temperature: new Float(sampling.temperature),
+          topP: new Float(sampling.topP),
+          topK: sampling.topK,
+          seed: bytes(sampling.seed),
+        }
+      : {},
   }
 }
 
@@ -80,18 +84,31 @@ export const anyHeader: fc.Arbitrary<ProofHeader> = fc.record({
   numLayers: fc.integer({ min: 1, max: 40 }),
   numKvHeads: fc.integer({ min: 1, max: 3 }),
   headDim: fc.integer({ min: 1, max: 9 }),
-  numerics: fc.constant('ieee32' as const),
+  hiddenSize: fc.integer({ min: 1, max: 20 }),
+  numerics: fc.constantFrom('ieee32', 'llama.cpp'),
   kvDtype: fc.constantFrom('f32' as const, 'f16' as const, 'bf16' as const),
   promptLength: fc.constantFrom(1, 2),
-  sampling: fc.record({
-    temperature: fc.double({ min: 0, noNaN: true, noDefaultInfinity: true }).map((value) => Math.abs(value)),
-    topK: fc.nat(0xffffffff),
-    topP: fc.double({ min: 0, max: 1, minExcluded: true, noNaN: true }),
-    seed: hexString(0, 64),
-  }),
+  sampling: fc.option(
+    fc.record({
+      temperature: fc.double({ min: 0, noNaN: true, noDefaultInfinity: true }).map((value) => Math.abs(value)),
+      topK: fc.nat(0xffffffff),
+      topP: fc.double({ min: 0, max: 1, minExcluded: true, noNaN: true }),
+      seed: hexString(0, 64),
+    }),
+  ),
+  stop: fc.option(
+    fc.record({
+      maxNewTokens: fc.integer({ min: 1, max: 2 ** 20 }),
+      stopTokens: fc.uniqueArray(fc.nat(0xffffffff), { maxLength: 4 }).map((ids) => ids.sort((a, b) => a - b)),
+    }),
+  ),
+  challenge: fc.constant('context' as const),
+  depth: fc.constantFrom('kv', 'full'),
+  form: fc.constant('rows' as const),
   tokenSampler: fc.constantFrom('all', 'every:3', 'bernoulli:1/4', 'bernoulli:1/1'),
   layerSampler: fc.constantFrom('uniform:1', 'uniform:3', 'stratified:2', 'stratified:5', 'fixed:0'),
   nonce: hexString(0, 64),
+  previousRoot: fc.oneof(fc.constant(''), hexString(32, 32)),
 })
 
 export const anyTokens = fc
@@ -104,11 +121,17 @@ export const SMALL_HEADER: ProofHeader = {
   numLayers: 6,
   numKvHeads: 1,
   headDim: 2,
+  hiddenSize: 3,
   numerics: 'ieee32',
   kvDtype: 'bf16',
   promptLength: 2,
   sampling: { temperature: 1, topK: 0, topP: 1, seed: '07' },
+  stop: null,
+  challenge: 'context',
+  depth: 'kv',
+  form: 'rows',
   tokenSampler: 'every:2',
   layerSampler: 'fixed:1,4',
   nonce: 'beef',
+  previousRoot: '',
 }

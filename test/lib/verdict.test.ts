@@ -37,7 +37,7 @@ function structural(claimed: Proof, ...codes: ReasonCode[]): Verdict {
 
 function frame(claimed: Proof) {
   const { modelDigest, numerics } = claimed.header
-  return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics }
+  return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics, replay: null }
 }
 
 function codesOf(claimed: Proof, verdict: Verdict, options?: CheckOptions) {
@@ -100,7 +100,7 @@ describe('a lying verdict is found out', () => {
   const reasons = (code: ReasonCode) => [{ code, message: '' }]
   const cases: [name: string, proof: Proof, verdict: Verdict, codes: string[]][] = [
     ['about another proof', forged, accepted, ['other_proof', 'samples_digest']],
-    ['in other numerics', proof, { ...accepted, numerics: 'bf16' as 'ieee32' }, ['other_numerics']],
+    ['in other numerics', proof, { ...accepted, numerics: 'bf16' }, ['other_numerics']],
     ['for no reason', proof, { ...accepted, reasons: [] }, ['reason_status']],
     ['for a reason of another status', proof, { ...aborted, reasons: reasons('all_samples_match') }, ['reason_status']],
     [
@@ -256,7 +256,9 @@ describe('parseVerdict', () => {
     [['reasons', 0, 'more'], 1],
     [['proofDigest'], 'AB'.repeat(32)],
     [['modelDigest'], 'ab'],
-    [['numerics'], 'bf16'],
+    [['numerics'], 32],
+    [['replay'], undefined],
+    [['replay'], { positions: 1, mismatched: 0, first: null, meanScoreGap: 0 }],
     [['matched'], 'all'],
     [['matched', 0], [1]],
     [
@@ -269,7 +271,7 @@ describe('parseVerdict', () => {
     [['firstMismatch'], undefined],
     [['firstMismatch', 'part'], 'q'],
     [['computed', 'layers'], '3'],
-    [['computed', 'share'], 1.01],
+    [['computed', 'share'], -0.01],
     [['computed', 'share'], Number.NaN],
     [['samplesDigest'], null],
     [['comment'], 'trust me'],

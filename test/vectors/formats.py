@@ -44,17 +44,19 @@ def cbor(value):
 
 
 def header_map(header):
-    sampling = header['sampling']
+    sampling, stop = header['sampling'], header['stop']
     return {
         **header,
         'modelDigest': bytes.fromhex(header['modelDigest']),
         'nonce': bytes.fromhex(header['nonce']),
-        'sampling': {
+        'previousRoot': bytes.fromhex(header['previousRoot']),
+        'stop': stop and {'maxNewTokens': stop['maxNewTokens'], 'stopTokens': le32(*stop['stopTokens'])} or {},
+        'sampling': sampling and {
             'temperature': float(sampling['temperature']),
             'topK': sampling['topK'],
             'topP': float(sampling['topP']),
             'seed': bytes.fromhex(sampling['seed']),
-        },
+        } or {},
     }
 
 
@@ -85,13 +87,13 @@ def token_samples(name, context, position):
 class Stream:
     """Unbiased integers; counts what it rejects."""
 
-    def __init__(self, context):
-        self.context, self.block, self.words, self.rejected = context, 0, [], 0
+    def __init__(self, context, use='layer-sampler'):
+        self.context, self.use, self.block, self.words, self.rejected = context, use, 0, [], 0
 
     def below(self, bound):
         while True:
             if not self.words:
-                self.words = list(struct.unpack('<8I', H('layer-sampler', self.context, le32(self.block))))
+                self.words = list(struct.unpack('<8I', H(self.use, self.context, le32(self.block))))
                 self.block += 1
             word = self.words.pop(0)
             if word < 2**32 // bound * bound:
@@ -116,13 +118,47 @@ def sampled_layers(name, context, num_layers, stream=None):
     return [candidates[i] for i in sorted(chosen)]
 
 
-def plan(header, tokens):
+def deepest(depth, num_layers, seed):
+    if depth == 'kv':
+        return num_layers - 1
+    if depth == 'full':
+        return num_layers
+    stream = Stream(seed, 'depth')
+    return 1 + min(stream.below(num_layers) for _ in range(int(depth.partition(':')[2])))
+
+
+def plan(header, tokens, seed=None):
     chain, layers = contexts(header, tokens), {}
+    depth = deepest(header['depth'], header['numLayers'], seed) + 1
     for position in range(len(tokens) - 1):
-        if token_samples(header['tokenSampler'], chain[position], position) or position == len(tokens) - 2:
-            for layer in sampled_layers(header['layerSampler'], chain[position], header['numLayers']):
+        context = H('challenge-context', seed, le32(position)) if seed else chain[position]
+        if token_samples(header['tokenSampler'], context, position) or position == len(tokens) - 2:
+            for layer in sampled_layers(header['layerSampler'], context, depth):
                 layers.setdefault(layer, []).append(position)
     return {'contextDigest': chain[-1].hex(), 'layers': [[layer, layers[layer]] for layer in sorted(layers)]}
+
+
+def tree_head(leaves):
+    """RFC 6962, section 2.1, as it is written there: split at the largest power of two below the number of leaves."""
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return H('node', tree_head(leaves[:split]), tree_head(leaves[split:]))
+
+
+def tree_path(leaves, wanted, first=0, level=0):
+    """Heads of the largest subtrees without a wanted leaf, as (level at which it meets its neighbour, place, head)."""
+    if not any(first <= i < first + len(leaves) for i in wanted):
+        return [(level, first, tree_head(leaves))]
+    if len(leaves) == 1:
+        return []
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    level = split.bit_length() - 1
+    return tree_path(leaves[:split], wanted, first, level) + tree_path(leaves[split:], wanted, first + split, level)
 
 
 HEADER = {
@@ -131,13 +167,19 @@ HEADER = {
     'numLayers': 8,
     'numKvHeads': 1,
     'headDim': 2,
+    'hiddenSize': 3,
     'numerics': 'ieee32',
     'kvDtype': 'bf16',
     'promptLength': 2,
     'sampling': {'temperature': 0.7, 'topK': 40, 'topP': 0.95, 'seed': '2a'},
+    'stop': {'maxNewTokens': 3, 'stopTokens': [2, 7]},
+    'challenge': 'context',
+    'depth': 'kv',
+    'form': 'rows',
     'tokenSampler': 'every:2',
     'layerSampler': 'stratified:2',
     'nonce': 'c0ffee',
+    'previousRoot': '',
 }
 GREEDY = {'temperature': 0, 'topK': 0, 'topP': 1, 'seed': ''}
 TOKENS = [1, 300, 70000, 4294967295, 5]
@@ -150,6 +192,9 @@ def binding_vectors():
         {**HEADER, 'numLayers': 4096, 'numKvHeads': 4096, 'headDim': 4096, 'kvDtype': 'f16', 'nonce': 'ff' * 64,
          'sampling': {'temperature': 1e-300, 'topK': 4294967295, 'topP': 1 / 3, 'seed': '00' * 64},
          'tokenSampler': 'acme/entropy:v2', 'layerSampler': 'fixed:0,3,4095'},
+        {**HEADER, 'sampling': None, 'stop': None, 'numerics': 'llama.cpp', 'form': 'sketch', 'depth': 'full'},
+        {**HEADER, 'hiddenSize': 65536, 'challenge': 'beacon', 'depth': 'random:3', 'form': 'digest',
+         'stop': {'maxNewTokens': 1048576, 'stopTokens': []}, 'previousRoot': '99' * 32},
     ]
     return [{
         'header': header,
@@ -193,24 +238,47 @@ def plan_vectors():
     cases = [('every:2', 'stratified:2', 8, TOKENS), ('bernoulli:1/4', 'uniform:2', 6, tokens),
              ('bernoulli:1/1000000', 'stratified:3', 32, tokens), ('all', 'fixed:0,2', 3, tokens[:9]),
              ('every:64', 'uniform:4', 1, tokens[:2])]
-    headers = [({**HEADER, 'tokenSampler': token, 'layerSampler': layer, 'numLayers': num_layers}, case_tokens)
-               for token, layer, num_layers, case_tokens in cases]
-    return [{'header': header, 'tokens': case_tokens, **plan(header, case_tokens)} for header, case_tokens in headers]
+    headers = [({**HEADER, 'tokenSampler': token, 'layerSampler': layer, 'numLayers': num_layers, 'depth': depth},
+                case_tokens) for depth in ('kv', 'full') for token, layer, num_layers, case_tokens in cases]
+    made = [{'header': header, 'tokens': case_tokens, **plan(header, case_tokens)} for header, case_tokens in headers]
+    for depth in ('kv', 'full', 'random:1', 'random:4'):
+        for token, layer, num_layers, case_tokens in cases:
+            if layer.startswith('fixed') and depth.startswith('random'):
+                continue
+            header = {**HEADER, 'tokenSampler': token, 'layerSampler': layer, 'numLayers': num_layers, 'depth': depth,
+                      'challenge': 'beacon'}
+            root, beacon = hashlib.sha256(layer.encode()).digest(), b'drand' + depth.encode()
+            drawn = plan(header, case_tokens, H('challenge', root, beacon))
+            made.append({'header': header, 'tokens': case_tokens, 'root': root.hex(), 'beacon': beacon.hex(), **drawn})
+    return made
 
 
-def proof_vector(header, tokens, row):
-    made = plan(header, tokens)
+def proof_vector(header, tokens, row, beacon=b''):
+    """`row(layer, position, part)`: K (0) and V (1); at layer numLayers the hidden state (0), V is empty then."""
+    root, seed, leaves = b'', None, []
+    if beacon:
+        places = [(layer, p) for p in range(len(tokens) - 1) for layer in range(header['numLayers'] + 1)]
+        leaves = [H('leaf', le32(layer, p), row(layer, p, 0), row(layer, p, 1)) for layer, p in places]
+        size = le32(len(tokens) - 1, header['numLayers'] + 1)
+        root = H('commitment', binding(header), contexts(header, tokens)[-1], size, tree_head(leaves))
+        seed = H('challenge', root, beacon)
+    made = plan(header, tokens, seed)
     groups = [{'layer': layer, 'positions': le32(*positions), 'k': b''.join(row(layer, p, 0) for p in positions),
                'v': b''.join(row(layer, p, 1) for p in positions)} for layer, positions in made['layers']]
-    encoded = cbor({'poc': 'proof-of-cache', 'header': header_map(header), 'tokens': le32(*tokens),
-                    'context': bytes.fromhex(made['contextDigest']), 'samples': groups})
+    wanted = [p * (header['numLayers'] + 1) + layer for layer, positions in made['layers'] for p in positions]
+    path = b''.join(head for _, _, head in sorted(tree_path(leaves, wanted), key=lambda node: node[:2])) if beacon else b''
     recomputed = [part for g in groups for part in
                   (le32(g['layer'], len(g['positions']) // 4), g['positions'], g['k'], g['v'])]
-    samples = [{'layer': layer, 'position': p, 'k': row(layer, p, 0).hex(), 'v': row(layer, p, 1).hex()}
+    digest = H('samples', *recomputed)
+    is_digest = header['form'] == 'digest'
+    encoded = cbor({'poc': 'proof-of-cache', 'path': path, 'root': root, 'beacon': beacon, 'header': header_map(header),
+                    'tokens': le32(*tokens), 'context': bytes.fromhex(made['contextDigest']),
+                    'samples': digest if is_digest else groups})
+    samples = [] if is_digest else [{'layer': layer, 'position': p, 'k': row(layer, p, 0).hex(), 'v': row(layer, p, 1).hex()}
                for layer, positions in made['layers'] for p in positions]
     return {'header': header, 'tokens': tokens, 'contextDigest': made['contextDigest'], 'samples': samples,
-            'bytes': encoded.hex(), 'proofDigest': H('proof', encoded).hex(),
-            'samplesDigest': H('samples', *recomputed).hex()}
+            'root': root.hex(), 'beacon': beacon.hex(), 'path': path.hex(),
+            'bytes': encoded.hex(), 'proofDigest': H('proof', encoded).hex(), 'samplesDigest': digest.hex()}
 
 
 def proof_vectors():
@@ -219,7 +287,21 @@ def proof_vectors():
     bits = lambda layer, position, part: b''.join(struct.pack('<H', 0x7f80 | layer * part + i) for i in range(64))
     wide = {**HEADER, 'headDim': 64, 'tokenSampler': 'all', 'layerSampler': 'uniform:3',
             'sampling': GREEDY}
-    return [small, proof_vector(wide, list(range(20)), bits)]
+    committed = {**HEADER, 'challenge': 'beacon', 'depth': 'full', 'tokenSampler': 'every:3', 'stop': None}
+
+    def filled(header):
+        def row(layer, position, part):
+            is_hidden = layer == header['numLayers']
+            length = (12, 0)[part] if is_hidden else 4
+            return hashlib.sha256(le32(layer, position, part)).digest()[:length]
+        return row
+
+    odd = {**committed, 'numLayers': 2, 'layerSampler': 'uniform:1', 'depth': 'random:1'}
+    digest = {**committed, 'form': 'digest'}
+    return [small, proof_vector(wide, list(range(20)), bits)] + [
+        proof_vector(header, tokens, filled(header), beacon) for header, tokens, beacon in
+        [(committed, TOKENS, b'\x01'), (committed, list(range(12)), b'round 7'), (odd, list(range(8)), b'\xff' * 64),
+         (digest, list(range(9)), b'x'), ({**digest, 'challenge': 'context', 'depth': 'kv'}, TOKENS, b'')]]
 
 
 def write(name, vectors):

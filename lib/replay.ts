@@ -1,0 +1,130 @@
+// Token replay: the sampler, with its seed, must choose from recomputed logits the tokens that a proof claims. It is
+// what catches tokens of a cheap model under vectors of the real one, and wrong sampling parameters.
+import type { ProofHeader } from './binding'
+import { parseDepth } from './depth'
+import { wrongValue } from './errors'
+import { contextHash, taggedHash } from './hash'
+import { bytesOf, hexOf } from './hex'
+import { MAX_SEED_BYTES } from './limits'
+import { REPLAY_NUMBERS } from './pass'
+import type { Proof } from './proof'
+import { bernoulli } from './token-sampler'
+import type { Reason, TokenReplay } from './verdict'
+
+/** Which tokens a verifier replays. */
+export interface ReplayDemands {
+  /**
+   * Which generated tokens the sampler must choose again: `all`, `none`, or a random share such as `1/8`. Default:
+   * all, except where the proof's depth policy drew a depth that stops before the logits.
+   */
+  replay?: string
+  /** Draws a share, hex; needed where the proof has no beacon. The generator must not know it. */
+  replaySeed?: string
+  /**
+   * Where a proof does not state how its tokens were chosen: reject it when the model gives them a probability too
+   * low for any sampling at temperature 1 or below. Default: false, such tokens are not looked at.
+   */
+  probabilityTest?: boolean
+}
+
+/** The largest score gap that counts: scores of tokens that topK and topP leave out are infinitely far away. */
+export const MAX_GAP = 1e6
+
+/** Standard deviations below the mean at which tokens are too improbable; a normal law goes there in 3 of 10^7 runs. */
+export const MIN_SURPRISE = -5
+
+/**
+ * The positions after which the sampler is to choose again, ascending; null for none.
+ *
+ * @param seed - Of the proof's challenge, if it has one.
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function replayPositions(proof: Proof, seed: Uint8Array | null, demands: ReplayDemands): Uint32Array | null {
+  const { header, tokens } = proof
+  const { replay, probabilityTest = false } = demands
+  const sampler = replay === undefined || replay === 'none' ? null : shareOf(replay, demands, seed)
+  const first = header.promptLength - 1 // chooses the first generated token
+  const last = tokens.length - 2
+  const isKnown = header.sampling !== null || probabilityTest
+  if (replay === 'none' || !isKnown || first > last) return null
+  if (replay === undefined && stopsEarly(header, seed)) return null
+  const all = Uint32Array.from({ length: last - first + 1 }, (_, i) => first + i)
+  return sampler ? all.filter((position) => sampler(position) || position === last) : all
+}
+
+// A depth policy saves work only if nothing else asks for the layers below the drawn depth.
+function stopsEarly(header: ProofHeader, seed: Uint8Array | null): boolean {
+  const depth = parseDepth(header.depth)
+  return depth.isRandom && depth.deepest(seed, header.numLayers) < header.numLayers
+}
+
+function shareOf(replay: string, { replaySeed }: ReplayDemands, seed: Uint8Array | null) {
+  if (replay === 'all') return null
+  const sampler = typeof replay === 'string' ? bernoulli(replay) : null
+  if (!sampler) throw wrongValue('INVALID_ARGUMENT', 'options.replay', "'all', 'none' or a share such as '1/8'", replay)
+  if (replaySeed === undefined && seed === null) {
+    throw wrongValue('INVALID_ARGUMENT', 'options.replaySeed', 'hex that the generator does not know', replaySeed)
+  }
+  const own = replaySeed === undefined ? new Uint8Array(0) : bytesOf(seedOf(replaySeed))
+  const source = taggedHash('replay', seed ?? new Uint8Array(32), own)
+  const drawn = contextHash('challenge-context')
+  return (position: number) => sampler.samples(drawn(source, position), position)
+}
+
+function seedOf(replaySeed: string): string {
+  return hexOf(replaySeed.toLowerCase(), 1, MAX_SEED_BYTES, 'options.replaySeed', 'INVALID_ARGUMENT')
+}
+
+/** The tokens claimed behind positions. */
+export function claimedTokens({ tokens }: Proof, positions: Uint32Array): Uint32Array {
+  return positions.map((position) => tokens[position + 1])
+}
+
+/**
+ * What a replay's numbers say.
+ *
+ * @param numbers - As {@link Pass.replay} gives them.
+ */
+export function outcomeOfReplay(proof: Proof, positions: Uint32Array, numbers: Float64Array): TokenReplay {
+  const claimed = claimedTokens(proof, positions)
+  const isKnown = proof.header.sampling !== null
+  let first: TokenReplay['first'] = null
+  let mismatched = 0
+  let gaps = 0
+  let [observed, expected, variance] = [0, 0, 0]
+  for (const [i, position] of positions.entries()) {
+    const [chosen, gap, logProbability, mean, spread] = numbers.subarray(i * REPLAY_NUMBERS, (i + 1) * REPLAY_NUMBERS)
+    gaps += Math.min(gap, MAX_GAP)
+    observed += Math.max(logProbability, -MAX_GAP)
+    expected += mean
+    variance += spread
+    if (!isKnown || chosen === claimed[i]) continue
+    mismatched++
+    first ??= { position: position + 1, claimed: claimed[i], chosen }
+  }
+  const surprise = Number.isNaN(variance) ? null : (observed - expected) / Math.sqrt(Math.max(variance, MIN_VARIANCE))
+  return {
+    positions: positions.length,
+    mismatched,
+    first,
+    meanScoreGap: isKnown ? gaps / positions.length : null,
+    surprise,
+  }
+}
+
+const MIN_VARIANCE = 1e-12 // of a model that is certain of everything
+
+/** Why a replay speaks against a proof in bit-equal numerics, or null. */
+export function replayFault({ mismatched, positions, first, surprise }: TokenReplay, isKnown: boolean): Reason | null {
+  if (mismatched > 0 && first) {
+    const { position, claimed, chosen } = first
+    const where = `at position ${position} it chooses ${chosen}, not ${claimed}`
+    return {
+      code: 'token_mismatch',
+      message: `the sampler chooses other tokens, ${mismatched} of ${positions}: ${where}`,
+    }
+  }
+  if (isKnown || surprise === null || surprise >= MIN_SURPRISE) return null
+  const message = `the tokens are ${(-surprise).toFixed(1)} standard deviations less probable than the model's own`
+  return { code: 'improbable_tokens', message }
+}
