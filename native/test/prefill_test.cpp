@@ -78,8 +78,7 @@ void cones_of_samples_give_the_rows_of_full_passes() {
     for (const std::string& simd : cpu::available_simd()) {
       const auto model = m.load(2, simd);
       const PassResult full = whole_pass(model, m.kv, tokens, 64);
-      const auto last = static_cast<uint32_t>(tokens.size() - 1),
-                 deepest = static_cast<uint32_t>(m.config.num_layers - 1);
+      const auto last = static_cast<uint32_t>(tokens.size() - 1), deepest = static_cast<uint32_t>(m.config.num_layers);
       const auto hold = [&](const SampleRequest& request, size_t chunk) {
         hold_packed(*model, m.kv, {{tokens, request, full}}, chunk, m.name);
       };
@@ -87,6 +86,8 @@ void cones_of_samples_give_the_rows_of_full_passes() {
       hold({{0}, {{last}}}, 64);
       hold({{deepest}, {{1, last}}}, 7);
       hold({{0, deepest}, {{last}, {0}}}, 1);  // deeper layers need one row
+      hold({{deepest - 1, deepest}, {{last}, {last / 2}}}, 9);
+      hold({{deepest - 1, deepest}, {{0}, {0, last}}}, 64);
       for (int round = 0; round < (quick() ? 2 : 8); ++round)
         hold(random_request(random, deepest + 1, last + 1), 1 + random.below(80));
     }
