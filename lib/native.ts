@@ -61,6 +61,7 @@ export interface NativePart {
   parent: number | null
   /** A multiple of `pageSlots`; 0 without a parent. */
   firstPosition: number
+  /** May end with the virtual layer, whose index is the number of layers. */
   layers: Uint32Array
   counts: Uint32Array
   positions: Uint32Array
@@ -68,10 +69,31 @@ export interface NativePart {
 
 /** One pass over the layers; see native/binding/prefill.h. */
 export interface NativePrefill {
+  /** At the virtual layer `k` takes the final hidden states (fp32, after the final norm), and `v` nothing. */
   next(k: Uint8Array, v: Uint8Array): Promise<number>
+  /**
+   * What the hidden states at `positions`, which the part samples at the virtual layer, say of the tokens behind them,
+   * `tokens[i]` at `positions[i] + 1`. After the virtual layer's next() has resolved; one call at a time.
+   *
+   * @param out - {@link REPLAY_VALUES} for each token: the chosen id (-1 without sampling); its score less the score
+   * of `tokens[i]` (0 where equal; Infinity where top-k or top-p leave `tokens[i]` out; NaN without sampling); with
+   * `statistics`, else NaN, at temperature 1 over the whole vocabulary, in nats: ln p(tokens[i]), the sum of p ln p,
+   * the variance of ln p under p.
+   */
+  replay(
+    part: number,
+    positions: Uint32Array,
+    tokens: Uint32Array,
+    sampling: NativeSampling | null,
+    statistics: boolean,
+    out: Float64Array,
+  ): Promise<void>
   drop(part: number): void
   cancel(): void
 }
+
+/** Of each token, in the output of {@link NativePrefill.replay}. */
+export const REPLAY_VALUES = 5
 
 /** How the next token is chosen. `key` is the noise's, two words. */
 export interface NativeSampling {
@@ -92,7 +114,13 @@ export interface NativeSequence {
     v: Uint8Array,
     sampling: NativeSampling | null,
     logits: Uint8Array | null,
+    /** Takes the leaf digests of the appended positions: 32 bytes for each (position, layer), the virtual one too. */
+    leaves?: Uint8Array | null,
   ): Promise<number>
+  /**
+   * Rows of one position, copied at once. `layers` may end with the virtual layer (to `k` alone) for the last position
+   * of an append that chose a token or gave logits.
+   */
   extract(layers: Uint32Array, position: number, k: Uint8Array, v: Uint8Array): void
   cancel(): void
 }
@@ -159,6 +187,8 @@ export interface NativeAddon {
     positions: Uint32Array,
     out: Uint8Array,
   ): { done: Promise<void>; cancel(): void }
+  /** All nodes of the tree above leaves of 32 bytes each, level by level, the head last; nothing above one leaf. */
+  merkleTree(leaves: Uint8Array): Promise<Uint8Array>
   Model: new (
     config: ModelConfig,
     files: { path: string; bytes: number }[],

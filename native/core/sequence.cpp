@@ -66,13 +66,21 @@ void Sequence::append(const std::vector<uint32_t>& tokens, const SampleRequest& 
     if (leaves) take(ops->layers_ahead());  // as they come: all rows of all layers would be a second cache
   }
   std::unique_ptr<Download> last;
-  if (logits) last = head(*ops, pass.last_hidden());
+  std::shared_ptr<Buffer> final;
+  if (logits) {
+    const size_t stride = model_->backend->row_stride(c.hidden_size);
+    final = model_->backend->allocate(stride * sizeof(float));
+    const Rows normed{static_cast<float*>(final->data()), 1, c.hidden_size, stride};
+    ops->rmsnorm(pass.last_hidden(), model_->weights.final_norm.data(), static_cast<float>(c.rms_norm_eps), normed);
+    last = head(*ops, normed);
+  }
   take(0);
   // A pass without samples or logits is waited for as well: failures belong to this call.
   if (!last) last = ops->download(model_->backend->allocate(sizeof(float)), sizeof(float));
   const void* values = last->wait();
   if (logits) memcpy(logits, values, c.vocab_size * sizeof(float));
   length_ += tokens.size();
+  final_ = std::move(final);
 }
 
 // All of the next positions at all layers, the virtual one too.
@@ -99,17 +107,12 @@ void Sequence::hash_layer(const LayerSamples& layer, uint8_t* leaves, const std:
               (model_->config.num_layers + 1) * kDigestBytes, cancelled);
 }
 
-// Logits of one hidden state: (1, vocab_size).
-std::unique_ptr<Download> Sequence::head(Ops& ops, Rows hidden) const {
-  const Config& c = model_->config;
-  Backend& backend = *model_->backend;
-  const size_t stride = backend.row_stride(c.hidden_size), vocab = backend.row_stride(c.vocab_size);
-  const auto memory = backend.allocate(stride * sizeof(float));
-  const std::shared_ptr<Buffer> out = backend.allocate(vocab * sizeof(float));
-  const Rows normed{static_cast<float*>(memory->data()), 1, c.hidden_size, stride};
-  ops.rmsnorm(hidden, model_->weights.final_norm.data(), static_cast<float>(c.rms_norm_eps), normed);
-  ops.matmul(normed, model_->weights.head, {static_cast<float*>(out->data()), 1, c.vocab_size, vocab});
-  return ops.download(out, c.vocab_size * sizeof(float));
+// Logits of one final hidden state: (1, vocab_size).
+std::unique_ptr<Download> Sequence::head(Ops& ops, Rows normed) const {
+  const size_t vocab = model_->config.vocab_size, stride = model_->backend->row_stride(vocab);
+  const std::shared_ptr<Buffer> out = model_->backend->allocate(stride * sizeof(float));
+  ops.matmul(normed, model_->weights.head, {static_cast<float*>(out->data()), 1, vocab, stride});
+  return ops.download(out, vocab * sizeof(float));
 }
 
 void Sequence::extract(const std::vector<uint32_t>& layers, uint32_t position, uint8_t* k, uint8_t* v) const {
@@ -117,17 +120,23 @@ void Sequence::extract(const std::vector<uint32_t>& layers, uint32_t position, u
   const std::atomic<bool> never{false};
   Backend& backend = *model_->backend;
   const auto ops = backend.ops(never);
+  const bool final = layers.back() == model_->config.num_layers;
+  const size_t num_layers = layers.size() - (final ? 1 : 0), bytes = cache_.layer(0).row_bytes();
+  if (final) {
+    const size_t hidden_bytes = model_->config.hidden_size * sizeof(float);
+    memcpy(k + num_layers * bytes, ops->download(final_, hidden_bytes)->wait(), hidden_bytes);
+  }
+  if (num_layers == 0) return;
   const auto positions = backend.upload(&position, sizeof position);
-  const size_t bytes = cache_.layer(0).row_bytes();
-  const std::shared_ptr<Buffer> rows = backend.allocate(2 * layers.size() * bytes);
+  const std::shared_ptr<Buffer> rows = backend.allocate(2 * num_layers * bytes);
   char* out = static_cast<char*>(rows->data());
-  for (size_t i = 0; i < layers.size(); ++i)
+  for (size_t i = 0; i < num_layers; ++i)
     ops->extract(cache_.layer(layers[i]), static_cast<const uint32_t*>(positions->data()), 1, out + i * bytes,
-                 out + (layers.size() + i) * bytes);
-  const auto download = ops->download(rows, 2 * layers.size() * bytes);
+                 out + (num_layers + i) * bytes);
+  const auto download = ops->download(rows, 2 * num_layers * bytes);
   const char* arrived = static_cast<const char*>(download->wait());
-  memcpy(k, arrived, layers.size() * bytes);
-  memcpy(v, arrived + layers.size() * bytes, layers.size() * bytes);
+  memcpy(k, arrived, num_layers * bytes);
+  memcpy(v, arrived + num_layers * bytes, num_layers * bytes);
 }
 
 }  // namespace poc

@@ -21,19 +21,24 @@ class Sequence {
   void append(const std::vector<uint32_t>& tokens, const SampleRequest& request, uint8_t* k, uint8_t* v, float* logits,
               const std::atomic<bool>& cancelled, uint8_t* leaves = nullptr);
 
-  // Copies K and V of `position` at `layers` out of the cache.
+  // Copies K and V of `position` at `layers` out of the cache. `layers` may end with the virtual layer, whose row goes
+  // to `k`, where has_final(position).
   void extract(const std::vector<uint32_t>& layers, uint32_t position, uint8_t* k, uint8_t* v) const;
+
+  // Whether it is the last position, and of an append that gave logits: its final hidden state is kept.
+  bool has_final(size_t position) const { return final_ != nullptr && position + 1 == length_; }
 
   size_t length() const { return length_; }
   const Model& model() const { return *model_; }
 
  private:
-  std::unique_ptr<Download> head(Ops& ops, Rows hidden) const;
+  std::unique_ptr<Download> head(Ops& ops, Rows normed) const;
   SampleRequest every_row(size_t num_tokens) const;
   void hash_layer(const LayerSamples& layer, uint8_t* leaves, const std::atomic<bool>& cancelled) const;
 
   std::shared_ptr<const Model> model_;
   KvCache cache_;
+  std::shared_ptr<Buffer> final_;  // (1, hidden_size), or null; see has_final()
   size_t length_ = 0, chunk_size_;
 };
 

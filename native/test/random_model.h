@@ -242,14 +242,14 @@ inline PassResult whole_pass(std::shared_ptr<const Model> model, Dtype kv, const
   PassResult result;
   result.row_bytes = c.kv_size() * dtype_bytes(kv);
   result.hidden_bytes = c.hidden_size * sizeof(float);
-  std::vector<uint8_t> v(c.num_layers * tokens.size() * result.row_bytes), k = v;
-  k.resize(k.size() + tokens.size() * result.hidden_bytes);
+  const size_t kv_bytes = c.num_layers * tokens.size() * result.row_bytes;
+  std::vector<uint8_t> k(kv_bytes + tokens.size() * result.hidden_bytes), v(kv_bytes);
   result.logits.resize(c.vocab_size);
   const std::atomic<bool> never{false};
   Sequence sequence(model, kv, tokens.size(), chunk_size);
   sequence.append(tokens, everything(c.num_layers + 1, tokens.size()), k.data(), v.data(), result.logits.data(), never);
-  result.hidden.assign(k.begin() + static_cast<long>(v.size()), k.end());
-  k.resize(v.size());
+  result.hidden.assign(k.begin() + static_cast<long>(kv_bytes), k.end());
+  k.erase(k.begin() + static_cast<long>(kv_bytes), k.end());
   result.k = by_layer(k, c.num_layers);
   result.v = by_layer(v, c.num_layers);
   return result;
