@@ -218,11 +218,11 @@ Napi::Value merkle_tree(const Napi::CallbackInfo& call) {
     const Napi::Value given = call[0];
     if (!given.IsTypedArray() || given.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
       throw bad_argument("leaves", "a Uint8Array");
-    const auto leaves = given.As<Napi::Uint8Array>();
+    auto leaves = given.As<Napi::Uint8Array>();
     const size_t count = leaves.ByteLength() / kDigestBytes;
     if (count == 0 || leaves.ByteLength() % kDigestBytes != 0)
       throw bad_argument("leaves", "one or more digests of " + std::to_string(kDigestBytes) + " bytes");
-    const auto nodes = Napi::Uint8Array::New(env, nodes_above(count) * kDigestBytes);
+    auto nodes = Napi::Uint8Array::New(env, nodes_above(count) * kDigestBytes);
     const auto kept = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(nodes));
     const CancelFlag cancel = std::make_shared<std::atomic<bool>>(false);
     const size_t threads = std::clamp(std::thread::hardware_concurrency(), 1u, 16u);
