@@ -1,47 +1,47 @@
 // One native pass over the sequences of one or several verifications, layer by layer; leaving it stops it.
-import { addon, fromNative } from "./addon";
-import { DEFAULT_CHUNK_SIZE } from "./backend";
-import { PocError } from "./errors";
-import { type KvDtype, kvRowBytes, type LayerSamples } from "./kv";
-import type { Model } from "./model";
-import { flattened, type NativePart, type NativePrefill } from "./native";
-import type { Plan } from "./plan";
+import { addon, fromNative } from './addon'
+import { DEFAULT_CHUNK_SIZE } from './backend'
+import { PocError } from './errors'
+import { type KvDtype, kvRowBytes, type LayerSamples } from './kv'
+import type { Model } from './model'
+import { flattened, type NativePart, type NativePrefill } from './native'
+import type { Plan } from './plan'
 
 /** A sequence of a pass. */
 export interface PassPart {
-	/** At least the plan's positions, each in the vocabulary. */
-	tokens: Uint32Array;
-	plan: Plan;
-	/** A part before this one whose first `shared` tokens are this one's too; they are computed once. */
-	parent: number | null;
-	/** A multiple of {@link pageSlots}; 0 without a parent. */
-	shared: number;
+  /** At least the plan's positions, each in the vocabulary. */
+  tokens: Uint32Array
+  plan: Plan
+  /** A part before this one whose first `shared` tokens are this one's too; they are computed once. */
+  parent: number | null
+  /** A multiple of {@link pageSlots}; 0 without a parent. */
+  shared: number
 }
 
 export interface PassOptions {
-	kvDtype?: KvDtype;
-	chunkSize?: number;
-	signal?: AbortSignal;
-	onProgress?: (fraction: number) => void;
+  kvDtype?: KvDtype
+  chunkSize?: number
+  signal?: AbortSignal
+  onProgress?: (fraction: number) => void
 }
 
 export interface Pass {
-	/**
-	 * Each layer up to the deepest that a plan samples: for each part its samples, none where its plan has none.
-	 * While the caller looks at layer l, layer l + 1 is computed; leaving the loop waits until that has stopped.
-	 */
-	layers(): AsyncGenerator<LayerSamples[], void, void>;
-	/** Says that a part is decided: what only it needs is left out from now on, and its vectors mean nothing. */
-	drop(part: number): void;
+  /**
+   * Each layer up to the deepest that a plan samples: for each part its samples, none where its plan has none.
+   * While the caller looks at layer l, layer l + 1 is computed; leaving the loop waits until that has stopped.
+   */
+  layers(): AsyncGenerator<LayerSamples[], void, void>
+  /** Says that a part is decided: what only it needs is left out from now on, and its vectors mean nothing. */
+  drop(part: number): void
 }
 
 /** What `shared` must be a multiple of: positions that the cache holds in one piece. */
 export function pageSlots(model: Model, kvDtype: KvDtype): number {
-	try {
-		return addon().Prefill.pageSlots(model.native, kvDtype);
-	} catch (error) {
-		throw fromNative(error);
-	}
+  try {
+    return addon().Prefill.pageSlots(model.native, kvDtype)
+  } catch (error) {
+    throw fromNative(error)
+  }
 }
 
 /**
@@ -49,121 +49,83 @@ export function pageSlots(model: Model, kvDtype: KvDtype): number {
  *
  * @throws {PocError} CLOSED; its layers, also OUT_OF_MEMORY, BACKEND_FAILED, or the signal's reason once it is aborted.
  */
-export function openPass(
-	model: Model,
-	parts: readonly PassPart[],
-	options: PassOptions,
-): Pass {
-	const {
-		kvDtype = "f32",
-		chunkSize = DEFAULT_CHUNK_SIZE[model.backend],
-		signal,
-		onProgress,
-	} = options;
-	const run = openRun(model, parts.map(nativePart), kvDtype, chunkSize);
-	const rowBytes = kvRowBytes(model.config, kvDtype);
-	const deepestLayer = parts.reduce(
-		(deepest, { plan }) => Math.max(deepest, plan.deepestLayer),
-		0,
-	);
+export function openPass(model: Model, parts: readonly PassPart[], options: PassOptions): Pass {
+  const { kvDtype = 'f32', chunkSize = DEFAULT_CHUNK_SIZE[model.backend], signal, onProgress } = options
+  const run = openRun(model, parts.map(nativePart), kvDtype, chunkSize)
+  const rowBytes = kvRowBytes(model.config, kvDtype)
+  const deepestLayer = parts.reduce((deepest, { plan }) => Math.max(deepest, plan.deepestLayer), 0)
 
-	const compute = async (layer: number): Promise<LayerSamples[]> => {
-		const positions = parts.map(
-			({ plan }) => plan.layers.get(layer) ?? new Uint32Array(0),
-		);
-		const numRows = positions.reduce((sum, some) => sum + some.length, 0);
-		const bytes =
-			layer === model.config.numLayers
-				? { k: model.config.hiddenSize * 4, v: 0 }
-				: { k: rowBytes, v: rowBytes };
-		const k = new Uint8Array(numRows * bytes.k);
-		const v = new Uint8Array(numRows * bytes.v);
-		await model.run(() => run.next(k, v));
-		return cutParts(
-			layer,
-			positions,
-			{ rows: k, bytes: bytes.k },
-			{ rows: v, bytes: bytes.v },
-		);
-	};
-	async function* layers(): AsyncGenerator<LayerSamples[], void, void> {
-		signal?.throwIfAborted();
-		const abort = () => run.cancel();
-		signal?.addEventListener("abort", abort, { once: true });
-		let ahead = compute(0);
-		try {
-			for (let layer = 0; layer <= deepestLayer; layer++) {
-				const samples = await ahead;
-				if (layer < deepestLayer) ahead = compute(layer + 1);
-				ahead.catch(() => {}); // seen again where it is awaited, or not wanted any more
-				onProgress?.((layer + 1) / (deepestLayer + 1));
-				yield samples;
-			}
-		} catch (error) {
-			if (
-				signal?.aborted &&
-				error instanceof PocError &&
-				error.code === "ABORTED"
-			)
-				throw signal.reason;
-			throw error;
-		} finally {
-			signal?.removeEventListener("abort", abort);
-			run.cancel();
-			await ahead.catch(() => {});
-		}
-	}
-	return { layers, drop: (part) => run.drop(part) };
+  const compute = async (layer: number): Promise<LayerSamples[]> => {
+    const positions = parts.map(({ plan }) => plan.layers.get(layer) ?? new Uint32Array(0))
+    const numRows = positions.reduce((sum, some) => sum + some.length, 0)
+    const bytes =
+      layer === model.config.numLayers ? { k: model.config.hiddenSize * 4, v: 0 } : { k: rowBytes, v: rowBytes }
+    const k = new Uint8Array(numRows * bytes.k)
+    const v = new Uint8Array(numRows * bytes.v)
+    await model.run(() => run.next(k, v))
+    return cutParts(layer, positions, { rows: k, bytes: bytes.k }, { rows: v, bytes: bytes.v })
+  }
+  async function* layers(): AsyncGenerator<LayerSamples[], void, void> {
+    signal?.throwIfAborted()
+    const abort = () => run.cancel()
+    signal?.addEventListener('abort', abort, { once: true })
+    let ahead = compute(0)
+    try {
+      for (let layer = 0; layer <= deepestLayer; layer++) {
+        const samples = await ahead
+        if (layer < deepestLayer) ahead = compute(layer + 1)
+        ahead.catch(() => {}) // seen again where it is awaited, or not wanted any more
+        onProgress?.((layer + 1) / (deepestLayer + 1))
+        yield samples
+      }
+    } catch (error) {
+      if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      run.cancel()
+      await ahead.catch(() => {})
+    }
+  }
+  return { layers, drop: (part) => run.drop(part) }
 }
 
-function openRun(
-	model: Model,
-	parts: NativePart[],
-	kvDtype: KvDtype,
-	chunkSize: number,
-): NativePrefill {
-	if (model.closed)
-		throw new PocError("CLOSED", "The model was closed", { where: "model" });
-	try {
-		return new (addon().Prefill)(model.native, parts, kvDtype, chunkSize);
-	} catch (error) {
-		throw fromNative(error);
-	}
+function openRun(model: Model, parts: NativePart[], kvDtype: KvDtype, chunkSize: number): NativePrefill {
+  if (model.closed) throw new PocError('CLOSED', 'The model was closed', { where: 'model' })
+  try {
+    return new (addon().Prefill)(model.native, parts, kvDtype, chunkSize)
+  } catch (error) {
+    throw fromNative(error)
+  }
 }
 
 function nativePart({ tokens, plan, parent, shared }: PassPart): NativePart {
-	return {
-		tokens: tokens.slice(shared, plan.numPositions),
-		parent,
-		firstPosition: shared,
-		...flattened(plan.layers),
-	};
+  return {
+    tokens: tokens.slice(shared, plan.numPositions),
+    parent,
+    firstPosition: shared,
+    ...flattened(plan.layers),
+  }
 }
 
 /** Rows of one layer, `bytes` each. */
 interface LayerRows {
-	rows: Uint8Array;
-	bytes: number;
+  rows: Uint8Array
+  bytes: number
 }
 
 /** Rows of one layer, which follow one another part by part, as views. */
-function cutParts(
-	layer: number,
-	positions: Uint32Array[],
-	k: LayerRows,
-	v: LayerRows,
-): LayerSamples[] {
-	let first = 0;
-	const cut = ({ rows, bytes }: LayerRows, count: number) =>
-		rows.subarray(first * bytes, (first + count) * bytes);
-	return positions.map((some) => {
-		const samples = {
-			layer,
-			positions: some,
-			k: cut(k, some.length),
-			v: cut(v, some.length),
-		};
-		first += some.length;
-		return samples;
-	});
+function cutParts(layer: number, positions: Uint32Array[], k: LayerRows, v: LayerRows): LayerSamples[] {
+  let first = 0
+  const cut = ({ rows, bytes }: LayerRows, count: number) => rows.subarray(first * bytes, (first + count) * bytes)
+  return positions.map((some) => {
+    const samples = {
+      layer,
+      positions: some,
+      k: cut(k, some.length),
+      v: cut(v, some.length),
+    }
+    first += some.length
+    return samples
+  })
 }
