@@ -13,6 +13,9 @@ export type HashUse =
   | 'proof'
   | 'samples'
   | 'seed'
+  | 'blind'
+  | 'seal'
+  | 'canary'
 
 /** Bytes of every digest in the formats. */
 export const DIGEST_BYTES = 32

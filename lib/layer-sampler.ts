@@ -6,7 +6,7 @@ import type { LayerSampler } from './sampler'
 import { wholeNumber } from './token-sampler'
 
 /** An integer in [0, bound), each equally likely. */
-type Draw = (bound: number) => number
+export type Draw = (bound: number) => number
 
 /** `count` of the candidates 0 .. candidates - 1, ascending. */
 type Choose = (draw: Draw, count: number, candidates: number) => number[]
@@ -53,8 +53,8 @@ function drawn(family: string, argument: string, choose: Choose): LayerSampler |
   }
 }
 
-// Floyd's algorithm: `count` draws, whatever they are, give `count` distinct numbers.
-function anySubset(draw: Draw, count: number, candidates: number): number[] {
+/** `count` of the candidates, ascending. Floyd's algorithm: whatever the draws are, the numbers are distinct. */
+export function anySubset(draw: Draw, count: number, candidates: number): number[] {
   const chosen = new Set<number>()
   for (let last = candidates - count; last < candidates; last++) {
     const candidate = draw(last + 1)
@@ -68,8 +68,8 @@ function oneInEachBand(draw: Draw, count: number, candidates: number): number[] 
   return Array.from({ length: count }, (_, band) => edge(band) + draw(edge(band + 1) - edge(band)))
 }
 
-// The 32-bit words of H(context, le32(0)), H(context, le32(1)), ...; those that would bias the rest are skipped.
-function uniformIntegers(hash: ReturnType<typeof contextHash>, context: Uint8Array): Draw {
+/** From the 32-bit words of H(context, le32(0)), H(context, le32(1)), ...; those that would bias are skipped. */
+export function uniformIntegers(hash: ReturnType<typeof contextHash>, context: Uint8Array): Draw {
   let block = 0
   let offset = DIGEST_BYTES
   let words: DataView = new DataView(new ArrayBuffer(0))
