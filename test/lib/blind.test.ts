@@ -1,4 +1,4 @@
-// Blind verification on a trained model: what is recomputed before the reveal gives the verdict that verify() gives after.
+// Blind verification on a trained model: what is recomputed before the reveal gives the verdict of verify() after it.
 import path from 'node:path'
 import { claimedDigests, runningDigests } from '../../lib/agreement'
 import { judge, matchRecomputed, recompute } from '../../lib/blind'
