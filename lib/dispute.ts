@@ -68,8 +68,8 @@ const NEXT: Readonly<Record<DisputePhase, readonly DisputeEventType[]>> = {
   beacon: Object.freeze(['beacon', 'timeout'] as const),
   opening: Object.freeze(['opening', 'timeout'] as const),
   verifier: Object.freeze(['join', 'timeout'] as const),
-  seal: Object.freeze(['seal', 'withdrawal', 'timeout'] as const),
-  reveal: Object.freeze(['reveal', 'withdrawal', 'timeout'] as const),
+  seal: Object.freeze(['seal', 'canary', 'withdrawal', 'timeout'] as const),
+  reveal: Object.freeze(['reveal', 'canary', 'withdrawal', 'timeout'] as const),
   verdict: Object.freeze(['verdict', 'withdrawal', 'timeout'] as const),
   settled: Object.freeze([]),
 }

@@ -33,7 +33,7 @@ export type DisputeEvent =
   | { type: 'join'; verifier: string; stake: bigint }
   | { type: 'seal'; verifier: string; seal: string } // before the claimed samples are shown to the verifier
   | { type: 'reveal'; verifier: string; opening: SealOpening } // afterwards; stands for the verdict
-  | { type: 'canary'; verifier: string; proofDigest: string; passed: boolean } // its verdict on a planted proof
+  | { type: 'canary'; verifier: string; proofDigest: string; passed: boolean } // its answer to a task with a known one
   | {
       type: 'verdict'
       verifier: string

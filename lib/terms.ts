@@ -15,7 +15,7 @@ export type DeadlockRule = (typeof DEADLOCK_RULES)[number]
 
 const HONESTY_RULES = ['blind', 'canaries'] as const
 
-/** `blind` verifiers seal their samples before they see the claimed ones; one that fails a canary loses its stake. */
+/** Who fails a canary loses its stake; `blind` verifiers also seal their samples before they see the claimed ones. */
 export type HonestyRule = (typeof HONESTY_RULES)[number]
 
 /** What user, generator and verifiers agreed on before the first deposit. */

@@ -113,7 +113,7 @@ function reveal(state: DisputeState, event: EventOf<'reveal'>, where: string): C
   return decided(state, { id, status, samplesDigest, seal }, earlier)
 }
 
-/** A canary that was found leaves the verifier at work; one that was not takes its stake. */
+/** A canary that was seen leaves the verifier at work; one that was not takes its stake. */
 function canary(state: DisputeState, event: EventOf<'canary'>, where: string): Changes {
   const { id } = working(state)
   must(`${where}.verifier`, event.verifier, id)

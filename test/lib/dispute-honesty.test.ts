@@ -66,7 +66,7 @@ describe('blind verifiers', () => {
   test('walk through their phases', () => {
     const walk = [...blindTurn('a', invented(1)), ...blindTurn('b', truth)]
     const states = walk.map((_, i) => replay(BLIND, [...CHALLENGED, ...walk.slice(0, i + 1)]))
-    const turn = ['seal: seal withdrawal timeout', 'reveal: reveal withdrawal timeout']
+    const turn = ['seal: seal canary withdrawal timeout', 'reveal: reveal canary withdrawal timeout']
     const expected = [...turn, 'verifier: join timeout', ...turn, 'settled: ']
     expect(states.map(({ phase, next }) => `${phase}: ${next.join(' ')}`)).toEqual(expected)
     expect(paid(states[5])).toEqual({ user: 0, generator: 1600, a: 0, b: 84 })
@@ -174,6 +174,17 @@ describe('canaries', () => {
     expect(paid(refuted)).toEqual({ user: 1144, generator: 0, a: 64, b: 496, lazy: 0 })
   })
 
+  test('may be given to blind verifiers too, before or after they seal', () => {
+    const turn = blindTurn('a', truth)
+    for (const length of [1, 2]) {
+      const before = [...CHALLENGED, ...turn.slice(0, length)]
+      const passed = replay(BLIND, [...before, canary('a', true), ...turn.slice(length)])
+      expect(paid(passed)).toEqual({ user: 0, generator: 1600, a: 64 })
+      const caught = replay(BLIND, [...before, canary('a', false), ...blindTurn('b', truth)])
+      expect(paid(caught)).toEqual({ user: 0, generator: 1600, b: 84, a: 0 })
+    }
+  })
+
   test.each([
     ['return-deposits', { user: 1164, generator: 500, a: 20, lazy: 0 }],
     ['confirm-generator', { user: 64, generator: 1600, a: 20, lazy: 0 }],
@@ -192,7 +203,6 @@ describe('canaries', () => {
     expectInvalid(CANARIES, CHALLENGED, canary('a', false), 'type')
     expectInvalid(CANARIES, failed, join('lazy'), 'verifier')
     expectInvalid(BASE, joined, canary('a', false), 'type')
-    expectInvalid(BLIND, joined, canary('a', false), 'type')
   })
 })
 
@@ -320,6 +330,7 @@ function eventsFor(state: DisputeState, committed: boolean, { kind, id, result }
     case 'verifier':
       return { type: 'join', verifier: `v${id}`, stake }
     case 'seal':
+      if (kind === 5) return { type: 'canary', verifier, proofDigest: hash(5), passed: id < 5 }
       return { type: 'seal', verifier, seal: sealOf(verifier, result).seal }
     case 'reveal':
       return { type: 'reveal', verifier, opening: sealOf(verifier, kind === 6 ? id % 4 : sealedResult(state)).opening }
