@@ -54,7 +54,7 @@ export function matchRecomputed(
  * The verdict of `verify` on a proof whose samples were recomputed before it was seen; no model work.
  *
  * @param model - The one that recomputed them.
- * @param layers - What {@link recompute} gave for this proof.
+ * @param layers - What {@link recompute} gave for this proof; where some are missing, the verdict is inconclusive.
  * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the layers are not those of the proof's plan.
  */
 export function judge(model: Model, layers: readonly LayerSamples[], proof: Proof, demands: Demands = {}): Verdict {

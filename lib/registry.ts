@@ -82,8 +82,7 @@ export function createBindingRegistry(
   const ids = new Set<string>() // in the order of insertion
   const add = (id: string) => {
     checkId(id)
-    if (ids.has(id)) return
-    ids.add(id)
+    ids.add(id) // one that is there already stays where it is
     for (const oldest of ids) {
       if (ids.size <= maxEntries) break
       ids.delete(oldest)

@@ -65,7 +65,7 @@ describe('planting', () => {
   })
 
   test('depends on seed and proof alone, and reaches every sample and both vectors', () => {
-    const other = handMadeProof(60, { layerSampler: 'uniform:2', nonce: '01' }).proof
+    const other = { ...proof, contextDigest: '01'.repeat(32) } // the same samples
     expect(plantCanaries(proof, { seed: seed(1) })).toEqual(plantCanaries(proof, { seed: seed(1), count: 1 }))
     const drawn = Array.from({ length: 2000 }, (_, n) => plantCanaries(proof, { seed: seed(n) }).canaries[0])
     const keys = drawn.map(({ layer, position, part }) => `${layer}/${position}/${part}`)
@@ -237,6 +237,15 @@ describe('scoring', () => {
     const inV = [{ layer, position, part: 'v' as const }]
     expect(scoreCanaries(inV, blaming({ layer, position, part: 'k' })).result).toBe('undecided')
     expect(() => scoreCanaries([], aborted)).toThrow(PocError)
+  })
+
+  test('a report that names the canaries, but looked at less than it had to, is not exact', () => {
+    const { proof: planted, canaries } = plantCanaries(proof, { seed: seed(6) })
+    const report = honest(planted)
+    const [first, ...matched] = report.matched
+    const partial = { ...report, matched, unchecked: [first, ...report.unchecked] }
+    expect(scoreCanaries(canaries, partial, { honest: true }).result).toBe('failed')
+    expect(scoreCanaries(canaries, partial).result).toBe('undecided')
   })
 })
 
