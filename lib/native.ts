@@ -42,8 +42,20 @@ export interface NativeModel {
   progress(): number
   /** Throws unless loaded to be profiled. */
   opTimes(): OpTime[]
+  /**
+   * A digest of `position`'s row after each op from the block before `layer` up to the leaf (layer, position), in the
+   * order of the computation; native/core/traced_ops.h has their names. `layer` may be the virtual one.
+   * Rejects with BACKEND_UNAVAILABLE on another backend than the CPU's.
+   */
+  trace(tokens: Uint32Array, kvDtype: KvDtype, layer: number, position: number): Promise<NativeTracedOp[]>
   /** No new runs; those under way stop soon. Idempotent. */
   close(): void
+}
+
+/** An op and the SHA-256 digest of the row that it gave, as hex. */
+export interface NativeTracedOp {
+  op: string
+  digest: string
 }
 
 /** What one op took so far, over all runs of a model. */

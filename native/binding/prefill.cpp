@@ -29,11 +29,7 @@ size_t depth_of(const std::vector<Part>& parts, const Part& part) {
 // The part of a NativePart, behind those that are already there.
 Part read_part(const Napi::Object& object, const std::vector<Part>& before, const Config& config, size_t page_slots) {
   Part part;
-  part.tokens = read_uint32s(object.Get("tokens"), "tokens");
-  for (const uint32_t token : part.tokens)
-    if (token >= config.vocab_size)
-      throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(config.vocab_size),
-                        std::to_string(token));
+  part.tokens = read_tokens(object.Get("tokens"), config);
   part.first_position = read_size(object, "firstPosition");
   size_t shared = 0;
   if (!object.Get("parent").IsNull()) {
@@ -140,13 +136,9 @@ struct PrefillWrap::Run {
     const size_t part = read_size(info[0], "part");
     if (part >= parts.size()) throw bad_argument("part", "a part of this pass");
     claimed.positions = read_uint32s(info[1], "positions");
-    claimed.tokens = read_uint32s(info[2], "tokens");
+    claimed.tokens = read_tokens(info[2], model->config);
     claimed.rows = final_rows_of(part, claimed.positions);
     if (claimed.tokens.size() != claimed.positions.size()) throw bad_argument("tokens", "one a position");
-    for (const uint32_t token : claimed.tokens)
-      if (token >= model->config.vocab_size)
-        throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(model->config.vocab_size),
-                          std::to_string(token));
     for (uint32_t& position : claimed.positions) ++position;  // where the token behind stands
     if (info[3].IsObject()) claimed.sampling = read_sampling(info[3].As<Napi::Object>());
     claimed.statistics = info[4].ToBoolean();
@@ -218,9 +210,10 @@ void PrefillWrap::drop(const Napi::CallbackInfo& info) {
 Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
-      if (*cancel_) throw Cancelled();  // the run may have no model any more
+      if (*cancel_) throw Cancelled();  // it may have failed meanwhile, and have no model any more
       const size_t num_layers = run->num_sampled.size();
       const bool done = next_layer_ == num_layers, last = next_layer_ + 1 == num_layers;
       const SampleBytes bytes = done ? SampleBytes() : run->bytes_of(next_layer_);
@@ -257,9 +250,10 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
 Napi::Value PrefillWrap::replay(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("replay", "called after the previous call has settled");
     try {
-      if (*cancel_) throw Cancelled();  // the run may have no model any more
+      if (*cancel_) throw Cancelled();  // it may have failed meanwhile, and have no model any more
       auto claimed = std::make_shared<Replay>(run->read_replay(info));
       double* out = read_values(info[5], claimed->rows.size() * kReplayValues, "out");
       return executor(info.Env())
