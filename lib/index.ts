@@ -28,7 +28,7 @@ export type { WeightCache } from './weight-cache'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
 export { type BackendInfo, type Info, info } from './addon'
-export type { CudaDevice, OpTime } from './native'
+export type { CudaDevice, OpDigest, OpTime } from './native'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {
