@@ -1,12 +1,10 @@
 // The built-in layer samplers, on unbiased integers drawn from a hash of the context.
+import { type Draw, uniformIntegers } from './draw'
 import { wrongValue } from './errors'
-import { contextHash, DIGEST_BYTES } from './hash'
+import { contextHash } from './hash'
 import { integerIn, MAX_FIXED_LAYERS, MAX_LAYERS } from './limits'
 import type { LayerSampler } from './sampler'
 import { wholeNumber } from './token-sampler'
-
-/** An integer in [0, bound), each equally likely. */
-type Draw = (bound: number) => number
 
 /** `count` of the candidates 0 .. candidates - 1, ascending. */
 type Choose = (draw: Draw, count: number, candidates: number) => number[]
@@ -45,7 +43,7 @@ function drawn(family: string, argument: string, choose: Choose): LayerSampler |
     name: `${family}:${count}`,
     layers(context, _position, numLayers) {
       // Layer 0's K and V depend on token and position alone: they say nothing about the context.
-      const first = integerIn(numLayers, 1, MAX_LAYERS, 'numLayers', 'INVALID_ARGUMENT') === 1 ? 0 : 1
+      const first = integerIn(numLayers, 1, MAX_LAYERS + 1, 'numLayers', 'INVALID_ARGUMENT') === 1 ? 0 : 1
       const candidates = numLayers - first
       const chosen = choose(uniformIntegers(hash, context), Math.min(count, candidates), candidates)
       return chosen.map((candidate) => first + candidate)
@@ -66,26 +64,4 @@ function anySubset(draw: Draw, count: number, candidates: number): number[] {
 function oneInEachBand(draw: Draw, count: number, candidates: number): number[] {
   const edge = (band: number) => Math.floor((band * candidates) / count)
   return Array.from({ length: count }, (_, band) => edge(band) + draw(edge(band + 1) - edge(band)))
-}
-
-// The 32-bit words of H(context, le32(0)), H(context, le32(1)), ...; those that would bias the rest are skipped.
-function uniformIntegers(hash: ReturnType<typeof contextHash>, context: Uint8Array): Draw {
-  let block = 0
-  let offset = DIGEST_BYTES
-  let words: DataView = new DataView(new ArrayBuffer(0))
-  const next = () => {
-    if (offset === DIGEST_BYTES) {
-      const digest = hash(context, block++)
-      words = new DataView(digest.buffer, digest.byteOffset)
-      offset = 0
-    }
-    offset += 4
-    return words.getUint32(offset - 4, true)
-  }
-  return (bound) => {
-    const usable = 2 ** 32 - (2 ** 32 % bound)
-    let word = next()
-    while (word >= usable) word = next()
-    return word % bound
-  }
 }
