@@ -46,7 +46,8 @@ export interface Power {
  */
 export function planPower(policy: PowerPolicy, attack: PowerAttack, config: ModelConfig | null = null): Power {
   const checked = checkPolicy(policy, config)
-  const { samples: wrong, missedReplay } = checkAttack(attack, checked)
+  const wrongs = checkAttack(attack, checked)
+  const wrong = wrongs.samples
   const { sequence, classes, layerSampler, depths } = checked
   const honest = { layers: 0, flops: 0 }
   const attacked = { layers: 0, flops: 0 }
@@ -79,7 +80,7 @@ export function planPower(policy: PowerPolicy, attack: PowerAttack, config: Mode
   const cost = ({ layers, flops }: typeof honest): ExpectedCost =>
     total === null ? { layers, flops: null, share: null } : { layers, flops, share: flops / total }
   return {
-    detection: 1 - missed * missedReplay,
+    detection: detectionOf(checked, wrongs),
     samples: (classes.certain + classes.free * classes.chance) * samplesPerPosition,
     replayed,
     honest: cost(honest),
@@ -119,7 +120,7 @@ export function leastBernoulli(
   const sampler = (rate: number) => parseTokenSampler(`bernoulli:${rate}/65536`).name
   const reaches = (rate: number) => {
     const checked = checkPolicy({ ...policy, tokenSampler: sampler(rate) }, null)
-    return 1 - missedByAll(checked, checkAttack(attack, checked)) >= target
+    return detectionOf(checked, checkAttack(attack, checked)) >= target
   }
   if (!reaches(65536)) return null
   let low = 0
@@ -132,11 +133,12 @@ export function leastBernoulli(
   return sampler(high)
 }
 
-/** Over all depths: the probability that no wrong sample and no wrong token is noticed. */
-function missedByAll(policy: CheckedPolicy, { samples, missedReplay }: CheckedAttack): number {
-  const missed = policy.depths.reduce((sum, probability, depth) => {
-    if (probability === 0) return sum
-    return sum + probability * missedSamples(policy.classes, layerOdds(policy.layerSampler, depth + 1), samples)
+/** Over all depths. As a sum of what is caught, so that an attack that does nothing is caught with probability 0. */
+function detectionOf({ classes, layerSampler, depths }: CheckedPolicy, attack: CheckedAttack): number {
+  const sum = depths.reduce((caught, probability, depth) => {
+    if (probability === 0) return caught
+    const missed = missedSamples(classes, layerOdds(layerSampler, depth + 1), attack.samples)
+    return caught + probability * (1 - missed * attack.missedReplay)
   }, 0)
-  return missed * missedReplay
+  return Math.min(1, sum)
 }
