@@ -44,9 +44,10 @@ export interface SequentialTest {
 /**
  * A test that has seen nothing yet.
  *
- * It slashes when the likelihood ratio of p1 to p0 reaches 1 / alpha and clears when it falls to beta. Wald's own bounds,
- * (1 - beta) / alpha and beta / (1 - alpha), end a little sooner but keep only the sum of both errors; these keep each, and
- * also where proofs depend on earlier ones, as long as each one's chance of rejection stays on its side of p0 or p1.
+ * It slashes when the likelihood ratio of p1 to p0 reaches 1 / alpha and clears when it falls to beta. Wald's own
+ * bounds, (1 - beta) / alpha and beta / (1 - alpha), end a little sooner but keep only the sum of both errors; these
+ * keep each, and also where proofs depend on earlier ones, as long as each one's chance of rejection stays on its
+ * side of p0 or p1.
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function createSequentialTest(terms: SequentialTerms): SequentialTest {

@@ -92,6 +92,7 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
   const isSampled = (position: number) => tokenSampler.samples(context(), position) || position === last
   const certain = new Set(positions.filter((position) => range(0, 100).every(() => isSampled(position))))
   const generated = range(promptLength, numPositions + 1)
+  const replay = share(policy.replay)
   const { wrongLayers: given } = attack
   const wrongLayers = new Set(typeof given === 'number' ? range(numLayers + 1 - given, numLayers + 1) : given)
   const honest = costSum(policy, config)
@@ -115,7 +116,7 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
       const noticed = layers.filter((layer) => wrongLayers.has(layer) && coin(attack.sampleDetection ?? 1))
       noticedAt = Math.min(noticedAt, ...noticed)
     }
-    const replayed = generated.filter(() => coin(share(policy.replay)))
+    const replayed = generated.filter(() => coin(replay))
     const caught = replayed.filter((token) => wrongTokens.has(token) && coin(attack.tokenDetection ?? 1))
     total.replayed += replayed.length
     if (noticedAt <= numLayers || caught.length > 0) total.detected++

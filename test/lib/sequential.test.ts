@@ -76,7 +76,7 @@ describe('error rates', () => {
 })
 
 describe('decisions', () => {
-  test('in bit-equal numerics, one rejection slashes, and acceptances clear as soon as a cheat would have shown', () => {
+  test('in bit-equal numerics, one rejection slashes, and so many acceptances clear as a cheat would not get', () => {
     const test = createSequentialTest(EXACT)
     const needed = proofsNeeded(EXACT.cheatRejection, 1 - EXACT.missedCheat)
     expect(needed).toBe(17) // 0.75^16 > 0.01 > 0.75^17
@@ -86,7 +86,7 @@ describe('decisions', () => {
     expect(expectedProofs(EXACT).honest).toBe(needed)
   })
 
-  test('by hand: ratios of 5 and 8/9.8 against bounds of 100 and 1/20', () => {
+  test('by hand: ratios of 5 and 45/49 against bounds of 100 and 1/20', () => {
     const terms = { ...TOLERANT, cheatRejection: 0.1 }
     const test = createSequentialTest(terms)
     expect(test.push('rejected')).toBe('keep watching') // 5
