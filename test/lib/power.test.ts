@@ -115,6 +115,8 @@ describe('by hand', () => {
     ['two of 4 candidates drawn, two wrong', 5 / 6, { ...ALL, layerSampler: 'uniform:2' }, { wrongLayers: [3, 4] }],
     ['more layers asked for than there are', 1, { ...ALL, layerSampler: 'uniform:9' }, {}],
     ['one band of two', 1 / 2, { ...ALL, layerSampler: 'stratified:2' }, {}],
+    ['a band of its own', 1, { ...ALL, numLayers: 4, layerSampler: 'stratified:2' }, { wrongLayers: [1] }],
+    ['the greater of two bands', 1 / 2, { ...ALL, numLayers: 4, layerSampler: 'stratified:2' }, { wrongLayers: [2] }],
     ['one layer in each of two bands', 3 / 4, { ...ALL, layerSampler: 'stratified:2' }, { wrongLayers: [1, 4] }],
     ['a layer that is not fixed', 0, { ...ALL, layerSampler: 'fixed:1,3' }, {}],
     ['the last position with 1/3, another with 1/2', 2 / 3, HALF, {}],
