@@ -1,0 +1,191 @@
+'use strict'
+// Runs the fuzz targets: those of test/fuzz/targets, and the programs that native/test/fuzz_*.cpp give. All of them
+// are driven by libFuzzer, which comes with clang (Debian: clang and libclang-rt-*-dev). What is found is kept.
+const { spawn, spawnSync } = require('node:child_process')
+const { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+const { parseArgs } = require('node:util')
+
+const USAGE = `npm run fuzz -- [options]
+  --seconds S      of all targets together (default 60)
+  --runs N         inputs of each target, instead of a time
+  --target NAME    only this one; may be repeated
+  --jobs N         targets at a time (default 1)
+  --input FILE     runs this one input and says what is wrong; with one --target
+  --record FILE    adds what was run to this JSON file`
+
+const root = path.join(__dirname, '../..')
+const build = path.join(root, 'build', 'fuzz')
+const scripts = path.join(__dirname, 'targets')
+// Of one input: seconds, and MB of the process. A Node with the instrumented library has about 150 MB from the start.
+const TIMEOUT = 10
+const HEAP_MB = 128
+const RSS_MB = 400
+const NATIVE_RSS_MB = 1024
+
+const { values: options } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '60' },
+    runs: { type: 'string' },
+    target: { type: 'string', multiple: true },
+    jobs: { type: 'string', default: '1' },
+    input: { type: 'string' },
+    record: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+function fail(message) {
+  console.error(`fuzz: ${message}`)
+  process.exit(2)
+}
+
+function buildPrograms() {
+  const run = (command, args) => {
+    const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
+    if (status !== 0) fail(`${command} failed; clang with libFuzzer is needed\n${stdout ?? ''}${stderr ?? ''}`)
+  }
+  const definitions = {
+    CMAKE_CXX_COMPILER: 'clang++',
+    CMAKE_BUILD_TYPE: 'RelWithDebInfo',
+    POC_SANITIZE: 'fuzzer-no-link,address,undefined',
+    POC_OUT: path.join(build, 'out'),
+    POC_FUZZ: 'ON',
+    POC_ADDON: 'OFF',
+    POC_CUDA: 'OFF',
+  }
+  run('cmake', ['-S', root, '-B', build, ...Object.entries(definitions).map(([name, value]) => `-D${name}=${value}`)])
+  run('cmake', ['--build', build, '--parallel', '2'])
+}
+
+/** A target's command, to which libFuzzer's arguments are added, and what it starts from. */
+function scriptTarget(file) {
+  const target = require(path.join(scripts, file))
+  const node = ['node', '--stack-trace-limit=0', `--max-old-space-size=${HEAP_MB}`]
+  const engine = [path.join(__dirname, 'engine.cjs'), path.join(build, 'fuzz_script.node'), path.join(scripts, file)]
+  return { ...target, name: path.basename(file, '.cjs'), command: [...node, ...engine], rssMb: RSS_MB }
+}
+
+function nativeTarget(file) {
+  const program = path.basename(file, '.cpp')
+  const name = program.replace('fuzz_', 'native-').replaceAll('_', '-')
+  const command = [path.join(build, program)]
+  return { name, command, seeds: () => [], words: [], maxBytes: 4096, rssMb: NATIVE_RSS_MB }
+}
+
+function targets() {
+  const native = readdirSync(path.join(root, 'native', 'test')).filter((file) => /^fuzz_(?!script).*\.cpp$/.test(file))
+  const all = [...readdirSync(scripts).map(scriptTarget), ...native.map(nativeTarget)]
+  const unknown = options.target?.find((name) => !all.some((target) => target.name === name))
+  if (unknown) fail(`no target ${unknown}; there are ${all.map(({ name }) => name).join(', ')}`)
+  return options.target ? all.filter(({ name }) => options.target.includes(name)) : all
+}
+
+function emptyFolder(...parts) {
+  const folder = path.join(build, ...parts)
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+const escaped = (word) => [...Buffer.from(word)].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
+
+/** libFuzzer's arguments, after the files that they name have been written. */
+function fuzzerArguments({ name, seeds, words, maxBytes, rssMb }, limit) {
+  const seedFolder = emptyFolder('seeds', name)
+  for (const [i, seed] of seeds().entries()) writeFileSync(path.join(seedFolder, `${i}`), seed)
+  const dictionary = path.join(build, `${name}.dict`)
+  const usable = words.filter((word) => word.length > 0 && word.length <= 64)
+  writeFileSync(dictionary, usable.map((word) => `"${escaped(word)}"\n`).join(''))
+  const corpus = path.join(build, 'corpus', name) // kept: a later run goes on from it
+  mkdirSync(corpus, { recursive: true })
+  const prefix = path.join(emptyFolder('findings', name), path.sep)
+  const limits = [`-max_len=${maxBytes}`, `-timeout=${TIMEOUT}`, `-rss_limit_mb=${rssMb}`, limit]
+  return [...limits, `-dict=${dictionary}`, `-artifact_prefix=${prefix}`, '-print_final_stats=1', corpus, seedFolder]
+}
+
+function run({ command: [program, ...args] }, fuzzerArgs) {
+  const env = { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=16', UBSAN_OPTIONS: 'print_stacktrace=1' }
+  return new Promise((resolve) => {
+    const child = spawn(program, [...args, ...fuzzerArgs], { cwd: root, env, stdio: ['ignore', 'inherit', 'pipe'] })
+    let output = ''
+    child.stderr.on('data', (data) => {
+      output = (output + data).slice(-100_000)
+    })
+    child.on('error', ({ message }) => fail(message))
+    child.on('close', (code, signal) => resolve({ output, ended: code === 0 && signal === null }))
+  })
+}
+
+async function fuzz(target, limit) {
+  const started = performance.now()
+  const { output, ended } = await run(target, fuzzerArguments(target, limit))
+  const seconds = (performance.now() - started) / 1000
+  const last = (pattern) => Number([...output.matchAll(pattern)].at(-1)?.[1] ?? 0)
+  const runs = last(/stat::number_of_executed_units:\s+(\d+)/g)
+  const result = { runs, seconds, coverage: last(/cov: (\d+)/g), peakMb: last(/stat::peak_rss_mb:\s+(\d+)/g) }
+  const findings = ended ? [] : readdirSync(path.join(build, 'findings', target.name))
+  const { name } = target
+  const rate = Math.round(runs / seconds)
+  const count = ended ? '0' : `${Math.max(1, findings.length)}`
+  const columns = [runs, rate, result.coverage, result.peakMb].map((value) => String(value).padStart(10))
+  console.log(name.padEnd(20) + columns.join('') + count.padStart(10))
+  if (!ended) console.error(output.slice(-4000))
+  for (const file of findings) {
+    console.error(`reproduce: npm run fuzz -- --target ${name} --input build/fuzz/findings/${name}/${file}`)
+  }
+  return { name, ...result, findings: Number(count) }
+}
+
+/** Adds to what was recorded of the same target at the same commit on the same machine. */
+function record(file, results) {
+  const commit = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim()
+  const [cpu] = os.cpus()
+  const machine = `${cpu.model}, ${os.cpus().length} CPUs, Node ${process.version}`
+  let entries = []
+  try {
+    entries = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error
+  }
+  for (const { name: target, runs, seconds, coverage, peakMb, findings } of results) {
+    const same = (entry) => entry.target === target && entry.commit === commit && entry.machine === machine
+    const before = entries.find(same) ?? { runs: 0, seconds: 0, findings: 0 }
+    const sums = { runs: before.runs + runs, seconds: before.seconds + Math.round(seconds) }
+    const entry = { target, ...sums, findings: before.findings + findings, coverage, peakMb, commit, machine }
+    entries = [...entries.filter((one) => !same(one)), entry]
+  }
+  writeFileSync(file, `${JSON.stringify(entries, null, 2)}\n`)
+}
+
+async function reproduce([target, ...others], file) {
+  if (others.length > 0) fail('--input needs one --target')
+  const command = target.command.filter((argument) => !argument.startsWith('--stack-trace-limit'))
+  const { output, ended } = await run({ command }, [`-timeout=${TIMEOUT}`, path.resolve(file)])
+  console.log(output)
+  process.exit(ended ? 0 : 1)
+}
+
+async function main() {
+  if (options.help) return console.log(USAGE)
+  buildPrograms()
+  const chosen = targets()
+  if (options.input) return reproduce(chosen, options.input)
+  const jobs = Number(options.jobs)
+  const seconds = Math.max(1, Math.floor((Number(options.seconds) * jobs) / chosen.length))
+  const limit = options.runs ? `-runs=${Number(options.runs)}` : `-max_total_time=${seconds}`
+  console.log(`${'target'.padEnd(20)}      runs    runs/s  coverage   peak MB  findings`)
+  const results = []
+  const queue = [...chosen]
+  const work = async () => {
+    for (let target = queue.shift(); target; target = queue.shift()) results.push(await fuzz(target, limit))
+  }
+  await Promise.all(Array.from({ length: jobs }, work))
+  if (options.record) record(options.record, results)
+  const found = results.filter(({ findings }) => findings > 0)
+  console.log(`${results.length} targets, ${found.length} with findings`)
+  process.exit(found.length > 0 ? 1 : 0)
+}
+
+main()
