@@ -2,7 +2,7 @@
 // Runs the fuzz targets: those of test/fuzz/targets, and the programs that native/test/fuzz_*.cpp give. All of them
 // are driven by libFuzzer, which comes with clang (Debian: clang and libclang-rt-*-dev). What is found is kept.
 const { spawn, spawnSync } = require('node:child_process')
-const { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
+const { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
@@ -13,7 +13,8 @@ const USAGE = `npm run fuzz -- [options]
   --target NAME    only this one; may be repeated
   --jobs N         targets at a time (default 1)
   --input FILE     runs this one input and says what is wrong; with one --target
-  --record FILE    adds what was run to this JSON file`
+  --record FILE    adds what was run to this JSON file
+  --built          the programs are built already`
 
 const root = path.join(__dirname, '../..')
 const build = path.join(root, 'build', 'fuzz')
@@ -32,6 +33,7 @@ const { values: options } = parseArgs({
     jobs: { type: 'string', default: '1' },
     input: { type: 'string' },
     record: { type: 'string' },
+    built: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
@@ -82,9 +84,8 @@ function targets() {
   return options.target ? all.filter(({ name }) => options.target.includes(name)) : all
 }
 
-function emptyFolder(...parts) {
+function folderOf(...parts) {
   const folder = path.join(build, ...parts)
-  rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   return folder
 }
@@ -93,16 +94,16 @@ const escaped = (word) => [...Buffer.from(word)].map((byte) => `\\x${byte.toStri
 
 /** libFuzzer's arguments, after the files that they name have been written. */
 function fuzzerArguments({ name, seeds, words, maxBytes, rssMb }, limit) {
-  const seedFolder = emptyFolder('seeds', name)
+  const seedFolder = folderOf('seeds', name)
   for (const [i, seed] of seeds().entries()) writeFileSync(path.join(seedFolder, `${i}`), seed)
   const dictionary = path.join(build, `${name}.dict`)
   const usable = words.filter((word) => word.length > 0 && word.length <= 64)
   writeFileSync(dictionary, usable.map((word) => `"${escaped(word)}"\n`).join(''))
-  const corpus = path.join(build, 'corpus', name) // kept: a later run goes on from it
-  mkdirSync(corpus, { recursive: true })
-  const prefix = path.join(emptyFolder('findings', name), path.sep)
+  const corpus = folderOf('corpus', name) // kept: a later run goes on from it
+  const prefix = path.join(folderOf('findings', name), path.sep)
   const limits = [`-max_len=${maxBytes}`, `-timeout=${TIMEOUT}`, `-rss_limit_mb=${rssMb}`, limit]
-  return [...limits, `-dict=${dictionary}`, `-artifact_prefix=${prefix}`, '-print_final_stats=1', corpus, seedFolder]
+  const hints = usable.length > 0 ? [`-dict=${dictionary}`] : []
+  return [...limits, ...hints, `-artifact_prefix=${prefix}`, '-print_final_stats=1', corpus, seedFolder]
 }
 
 function run({ command: [program, ...args] }, fuzzerArgs) {
@@ -124,39 +125,33 @@ async function fuzz(target, limit) {
   const seconds = (performance.now() - started) / 1000
   const last = (pattern) => Number([...output.matchAll(pattern)].at(-1)?.[1] ?? 0)
   const runs = last(/stat::number_of_executed_units:\s+(\d+)/g)
-  const result = { runs, seconds, coverage: last(/cov: (\d+)/g), peakMb: last(/stat::peak_rss_mb:\s+(\d+)/g) }
-  const findings = ended ? [] : readdirSync(path.join(build, 'findings', target.name))
+  const coverage = last(/cov: (\d+)/g)
+  const peakMb = last(/stat::peak_rss_mb:\s+(\d+)/g)
+  const findings = ended ? 0 : 1 // libFuzzer stops at the first
   const { name } = target
-  const rate = Math.round(runs / seconds)
-  const count = ended ? '0' : `${Math.max(1, findings.length)}`
-  const columns = [runs, rate, result.coverage, result.peakMb].map((value) => String(value).padStart(10))
-  console.log(name.padEnd(20) + columns.join('') + count.padStart(10))
+  const columns = [runs, Math.round(runs / seconds), coverage, peakMb, findings]
+  console.log(name.padEnd(20) + columns.map((value) => String(value).padStart(10)).join(''))
   if (!ended) console.error(output.slice(-4000))
-  for (const file of findings) {
-    console.error(`reproduce: npm run fuzz -- --target ${name} --input build/fuzz/findings/${name}/${file}`)
+  for (const [, file] of output.matchAll(/Test unit written to (.*)/g)) {
+    console.error(`reproduce: npm run fuzz -- --target ${name} --input ${path.relative(root, file)}`)
   }
-  return { name, ...result, findings: Number(count) }
+  const result = { target: name, runs, seconds: Math.round(seconds), findings, coverage, peakMb }
+  if (options.record) record(options.record, result)
+  return result
 }
 
 /** Adds to what was recorded of the same target at the same commit on the same machine. */
-function record(file, results) {
+function record(file, result) {
   const commit = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).stdout.trim()
-  const [cpu] = os.cpus()
-  const machine = `${cpu.model}, ${os.cpus().length} CPUs, Node ${process.version}`
-  let entries = []
-  try {
-    entries = JSON.parse(readFileSync(file, 'utf8'))
-  } catch (error) {
-    if (error.code !== 'ENOENT') throw error
+  const cpus = os.cpus()
+  const machine = `${cpus[0].model}, ${cpus.length} CPUs, Node ${process.version}`
+  const entries = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : []
+  const isSame = (entry) => entry.target === result.target && entry.commit === commit && entry.machine === machine
+  const sum = { ...result, commit, machine }
+  for (const before of entries.filter(isSame)) {
+    for (const count of ['runs', 'seconds', 'findings']) sum[count] += before[count]
   }
-  for (const { name: target, runs, seconds, coverage, peakMb, findings } of results) {
-    const same = (entry) => entry.target === target && entry.commit === commit && entry.machine === machine
-    const before = entries.find(same) ?? { runs: 0, seconds: 0, findings: 0 }
-    const sums = { runs: before.runs + runs, seconds: before.seconds + Math.round(seconds) }
-    const entry = { target, ...sums, findings: before.findings + findings, coverage, peakMb, commit, machine }
-    entries = [...entries.filter((one) => !same(one)), entry]
-  }
-  writeFileSync(file, `${JSON.stringify(entries, null, 2)}\n`)
+  writeFileSync(file, `${JSON.stringify([...entries.filter((entry) => !isSame(entry)), sum], null, 2)}\n`)
 }
 
 async function reproduce([target, ...others], file) {
@@ -169,7 +164,7 @@ async function reproduce([target, ...others], file) {
 
 async function main() {
   if (options.help) return console.log(USAGE)
-  buildPrograms()
+  if (!options.built) buildPrograms()
   const chosen = targets()
   if (options.input) return reproduce(chosen, options.input)
   const jobs = Number(options.jobs)
@@ -182,7 +177,6 @@ async function main() {
     for (let target = queue.shift(); target; target = queue.shift()) results.push(await fuzz(target, limit))
   }
   await Promise.all(Array.from({ length: jobs }, work))
-  if (options.record) record(options.record, results)
   const found = results.filter(({ findings }) => findings > 0)
   console.log(`${results.length} targets, ${found.length} with findings`)
   process.exit(found.length > 0 ? 1 : 0)
