@@ -10,6 +10,8 @@ using namespace poc::test;
 
 namespace {
 
+const std::atomic<bool> never{false};
+
 // Small ones, so that many inputs are tried: every op still has rows, columns and a rest.
 std::vector<RandomModel> small_models() {
   Config llama = shape(9, 6, 5, 2, 2, 1, 4), qwen2 = llama, qwen3 = llama, mistral = shape(33, 18, 17, 3, 4, 2, 2);
@@ -72,7 +74,10 @@ void fuzz(FuzzedDataProvider& in) {
   const size_t changes = in.ConsumeIntegralInRange<size_t>(0, 6);
   for (size_t i = 0; i < changes && !m.tensors.empty(); ++i) change(m, in);
   const size_t budget = in.ConsumeBool() ? kNoBudget : in.ConsumeIntegralInRange<size_t>(0, size_t{1} << 20);
-  compute(m.load_on(cpu::make_backend(1, "auto"), budget), m.kv, in);
+  static const auto backend = cpu::make_backend(1, "auto");  // making one takes longer than the rest
+  std::atomic<size_t> loaded{0};
+  load_weights(*backend, m.config, m.source(), never, loaded, budget);
+  if (in.ConsumeBool()) compute(m.load_on(cpu::make_backend(1, "auto"), budget), m.kv, in);
 }
 
 }  // namespace

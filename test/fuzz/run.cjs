@@ -51,7 +51,7 @@ function buildPrograms() {
   const definitions = {
     CMAKE_CXX_COMPILER: 'clang++',
     CMAKE_BUILD_TYPE: 'RelWithDebInfo',
-    POC_SANITIZE: 'fuzzer-no-link,address,undefined',
+    POC_SANITIZE: 'address,undefined',
     POC_OUT: path.join(build, 'out'),
     POC_FUZZ: 'ON',
     POC_ADDON: 'OFF',
@@ -107,7 +107,11 @@ function fuzzerArguments({ name, seeds, words, maxBytes, rssMb }, limit) {
 }
 
 function run({ command: [program, ...args] }, fuzzerArgs) {
-  const env = { ...process.env, ASAN_OPTIONS: 'quarantine_size_mb=16', UBSAN_OPTIONS: 'print_stacktrace=1' }
+  const env = {
+    ...process.env,
+    ASAN_OPTIONS: 'quarantine_size_mb=16:malloc_context_size=4',
+    UBSAN_OPTIONS: 'print_stacktrace=1',
+  }
   return new Promise((resolve) => {
     const child = spawn(program, [...args, ...fuzzerArgs], { cwd: root, env, stdio: ['ignore', 'inherit', 'pipe'] })
     let output = ''
