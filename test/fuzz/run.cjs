@@ -95,7 +95,8 @@ const escaped = (word) => [...Buffer.from(word)].map((byte) => `\\x${byte.toStri
 /** libFuzzer's arguments, after the files that they name have been written. */
 function fuzzerArguments({ name, seeds, words, maxBytes, rssMb }, limit) {
   const seedFolder = folderOf('seeds', name)
-  for (const [i, seed] of seeds().entries()) writeFileSync(path.join(seedFolder, `${i}`), seed)
+  const fitting = seeds().filter(({ length }) => length <= maxBytes) // libFuzzer would cut the others off
+  for (const [i, seed] of fitting.entries()) writeFileSync(path.join(seedFolder, `${i}`), seed)
   const dictionary = path.join(build, `${name}.dict`)
   const usable = words.filter((word) => word.length > 0 && word.length <= 64)
   writeFileSync(dictionary, usable.map((word) => `"${escaped(word)}"\n`).join(''))

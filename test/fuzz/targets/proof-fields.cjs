@@ -7,7 +7,9 @@ const { examineStructure } = require('../examination.cjs')
 const { decodeCanonical, encodeCanonical, float64 } = dist('cbor')
 const { decodeProof, encodeProof } = dist('proof')
 
-const examples = vectors('proof.json').map(({ bytes }) => decodeCanonical(Buffer.from(bytes, 'hex')))
+// The smaller ones: hundreds of samples slow the fuzzer down and reach nothing more.
+const proofs = vectors('proof.json').map(({ bytes }) => Buffer.from(bytes, 'hex'))
+const examples = proofs.filter(({ length }) => length <= 4096).map(decodeCanonical)
 const words = [...wordsOf(...examples), 'all', 'every:1', 'uniform:4096', 'fixed:0,7', 'bernoulli:1/1', 'f16', 'custom']
 
 module.exports = fuzzTarget({

@@ -11,7 +11,6 @@ const seeds = () => vectors('proof.json').map(({ bytes }) => Buffer.from(bytes, 
 const text = (word) => Buffer.concat([Buffer.from([0x60 + word.length]), Buffer.from(word)])
 
 module.exports = fuzzTarget({
-  maxBytes: 16384,
   seeds,
   words: wordsOf(...seeds().map(decodeCanonical)).map((word) => (word.length < 24 ? text(word) : word)),
   run(bytes) {
