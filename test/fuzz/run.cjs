@@ -19,8 +19,9 @@ const USAGE = `npm run fuzz -- [options]
 const root = path.join(__dirname, '../..')
 const build = path.join(root, 'build', 'fuzz')
 const scripts = path.join(__dirname, 'targets')
-// Of one input: seconds, and MB of the process. A Node with the instrumented library has about 150 MB from the start.
-const TIMEOUT = 10
+// Of one input: seconds of a hang (target.cjs has the limit of CPU time), and MB of the process, which has 150 of them
+// from the start where it is a Node.
+const TIMEOUT = 60
 const HEAP_MB = 128
 const RSS_MB = 400
 const NATIVE_RSS_MB = 1024

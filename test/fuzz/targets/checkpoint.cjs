@@ -1,9 +1,9 @@
 'use strict'
 // A model folder, one of whose files is somebody else's: the first byte says which, the rest is its contents or, where
 // they are no JSON, edits of what it should hold. Nothing of the folder's weights is read.
-const { mkdirSync, writeFileSync } = require('node:fs')
 const path = require('node:path')
 const { attemptLater, dist, fuzzTarget, must } = require('../target.cjs')
+const { files } = require('../memory-files.cjs')
 const { jsonOrEdited, wordsOf } = require('../edits.cjs')
 const { CONFIGS, weightHeader } = require('../model-folder.cjs')
 
@@ -36,14 +36,8 @@ const KINDS = [
     rest: { 'config.json': JSON.stringify(config), 'model.safetensors': weights },
   },
 ]
+const FOLDER = path.resolve('model')
 const words = wordsOf(...KINDS.map(({ example }) => example))
-
-const folders = KINDS.map(({ rest }, kind) => {
-  const folder = path.join(__dirname, '../../../build/fuzz/checkpoint', `${kind}`)
-  mkdirSync(folder, { recursive: true })
-  for (const [name, contents] of Object.entries(rest)) writeFileSync(path.join(folder, name), contents)
-  return folder
-})
 
 function contentsOf({ file, example }, bytes) {
   const isWeights = file === 'model.safetensors'
@@ -64,9 +58,12 @@ module.exports = fuzzTarget({
   words,
   async run(bytes) {
     const kind = (bytes[0] ?? 0) % KINDS.length
-    writeFileSync(path.join(folders[kind], KINDS[kind].file), contentsOf(KINDS[kind], bytes.subarray(1)))
+    const { file: hostile, rest } = KINDS[kind]
+    const contents = { ...rest, [hostile]: contentsOf(KINDS[kind], bytes.subarray(1)) }
+    files.clear()
+    for (const name of Object.keys(contents)) files.set(path.join(FOLDER, name), Buffer.from(contents[name]))
     const codes = ['MODEL_MALFORMED', 'MODEL_UNSUPPORTED', 'FILE_NOT_FOUND']
-    const checkpoint = await attemptLater(codes, () => readCheckpoint(folders[kind]))
+    const checkpoint = await attemptLater(codes, () => readCheckpoint(FOLDER))
     if (!checkpoint) return
     for (const { file, offset, bytes: size } of checkpoint.tensors) {
       must(offset >= 8 && offset + size <= checkpoint.fileSizes[file], 'a tensor lies within its file')
