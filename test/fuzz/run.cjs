@@ -24,6 +24,7 @@ const scripts = path.join(__dirname, 'targets')
 const TIMEOUT = 60
 const HEAP_MB = 128
 const RSS_MB = 400
+const INTERRUPTED = 72 // libFuzzer's exit code after a signal from outside
 const NATIVE_RSS_MB = 1024
 
 const { values: options } = parseArgs({
@@ -121,7 +122,7 @@ function run({ command: [program, ...args] }, fuzzerArgs) {
       output = (output + data).slice(-100_000)
     })
     child.on('error', ({ message }) => fail(message))
-    child.on('close', (code, signal) => resolve({ output, ended: code === 0 && signal === null }))
+    child.on('close', (code, signal) => resolve({ output, ended: signal === null && (code === 0 || code === INTERRUPTED) }))
   })
 }
 
@@ -137,7 +138,7 @@ async function fuzz(target, limit) {
   const { name } = target
   const columns = [runs, Math.round(runs / seconds), coverage, peakMb, findings]
   console.log(name.padEnd(20) + columns.map((value) => String(value).padStart(10)).join(''))
-  if (!ended) console.error(output.slice(-4000))
+  if (!ended) console.error(output.replaceAll(/^#.*\n/gm, '').slice(-4000)) // without the lines on progress
   for (const [, file] of output.matchAll(/Test unit written to (.*)/g)) {
     console.error(`reproduce: npm run fuzz -- --target ${name} --input ${path.relative(root, file)}`)
   }
