@@ -24,7 +24,7 @@ const scripts = path.join(__dirname, 'targets')
 const TIMEOUT = 60
 const HEAP_MB = 128
 const RSS_MB = 400
-const INTERRUPTED = 72 // libFuzzer's exit code after a signal from outside
+const NO_FINDING = [0, 72, 'SIGINT', 'SIGTERM'] // ended by itself, or from outside: by libFuzzer's handler or Node's
 const NATIVE_RSS_MB = 1024
 
 const { values: options } = parseArgs({
@@ -122,7 +122,7 @@ function run({ command: [program, ...args] }, fuzzerArgs) {
       output = (output + data).slice(-100_000)
     })
     child.on('error', ({ message }) => fail(message))
-    child.on('close', (code, signal) => resolve({ output, ended: signal === null && (code === 0 || code === INTERRUPTED) }))
+    child.on('close', (code, signal) => resolve({ output, ended: NO_FINDING.includes(signal ?? code) }))
   })
 }
 
