@@ -2,7 +2,7 @@
 // Runs the fuzz targets: those of test/fuzz/targets, and the programs that native/test/fuzz_*.cpp give. All of them
 // are driven by libFuzzer, which comes with clang (Debian: clang and libclang-rt-*-dev). What is found is kept.
 const { spawn, spawnSync } = require('node:child_process')
-const { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } = require('node:fs')
+const { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
@@ -96,6 +96,7 @@ const escaped = (word) => [...Buffer.from(word)].map((byte) => `\\x${byte.toStri
 
 /** libFuzzer's arguments, after the files that they name have been written. */
 function fuzzerArguments({ name, seeds, words, maxBytes, rssMb }, limit) {
+  rmSync(path.join(build, 'seeds', name), { recursive: true, force: true })
   const seedFolder = folderOf('seeds', name)
   const fitting = seeds().filter(({ length }) => length <= maxBytes) // libFuzzer would cut the others off
   for (const [i, seed] of fitting.entries()) writeFileSync(path.join(seedFolder, `${i}`), seed)
