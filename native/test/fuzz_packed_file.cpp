@@ -105,10 +105,11 @@ void read_pieces(const MemoryFile& file, size_t size, FuzzedDataProvider& in) {
   if (offset + bytes > size && bytes > 0) abort();  // read what is not there
 }
 
+// An empty input goes all the way; its bytes are what turns it aside.
 void fuzz(FuzzedDataProvider& in) {
   const Config config = fuzzed_config(in);
   const auto types = in.ConsumeBytes<uint8_t>(in.ConsumeIntegralInRange<size_t>(0, 8));
-  const size_t budget = in.ConsumeBool() ? kNoBudget : in.ConsumeIntegralInRange<size_t>(0, kMaxFile);
+  const size_t budget = in.ConsumeBool() ? in.ConsumeIntegralInRange<size_t>(0, kMaxFile) : kNoBudget;
   const std::string header = in.ConsumeRandomLengthString(64);
   const Mapping mapping{config, shapes_of(config, types), header, budget};
   static const auto backend = cpu::make_backend(1, "auto");  // making one takes longer than the rest
@@ -127,10 +128,10 @@ void fuzz(FuzzedDataProvider& in) {
   for (int i = 0; i < 4; ++i)
     if (size > kPackedHeaderBytes)
       file.write(in.ConsumeIntegralInRange<size_t>(kPackedHeaderBytes, size - 1), in.ConsumeRandomLengthString(64));
-  file.resize(in.ConsumeIntegralInRange(0, 7) == 0 ? in.ConsumeIntegralInRange<size_t>(0, size + 4096) : size);
-  if (in.ConsumeIntegralInRange(0, 7) == 0) read_pieces(file, size, in);
+  file.resize(in.ConsumeIntegralInRange(0, 7) == 7 ? in.ConsumeIntegralInRange<size_t>(0, size + 4096) : size);
+  if (in.ConsumeIntegralInRange(0, 7) == 7) read_pieces(file, size, in);
   const Weights weights = mapping.map(file.path(), *backend);
-  if (in.ConsumeIntegralInRange(0, 3) == 0) compute(mapping, file.path(), in);
+  if (in.ConsumeIntegralInRange(0, 3) == 3) compute(mapping, file.path(), in);
   if (!weights.source || !in.ConsumeBool()) return;
   file.resize(in.ConsumeIntegralInRange<size_t>(0, size));  // while it is mapped
   for (size_t layer = 0; layer < config.num_layers; ++layer) weights.source->load(layer, never);

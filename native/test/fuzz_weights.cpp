@@ -73,7 +73,7 @@ void fuzz(FuzzedDataProvider& in) {
   RandomModel m = examples()[in.ConsumeIntegralInRange<size_t>(0, examples().size() - 1)];
   const size_t changes = in.ConsumeIntegralInRange<size_t>(0, 6);
   for (size_t i = 0; i < changes && !m.tensors.empty(); ++i) change(m, in);
-  const size_t budget = in.ConsumeBool() ? kNoBudget : in.ConsumeIntegralInRange<size_t>(0, size_t{1} << 20);
+  const size_t budget = in.ConsumeBool() ? in.ConsumeIntegralInRange<size_t>(0, size_t{1} << 20) : kNoBudget;
   static const auto backend = cpu::make_backend(1, "auto");  // making one takes longer than the rest
   std::atomic<size_t> loaded{0};
   load_weights(*backend, m.config, m.source(), never, loaded, budget);
