@@ -297,6 +297,17 @@ describe('what a cheat runs into', () => {
     expect(verdict.replay?.first).toEqual({ position: first, claimed: greedy.tokens[first], chosen: tokens[first] })
   })
 
+  test('form digest: wrong tokens under a path that leads nowhere, of which the path is told', async () => {
+    const last = tokens.slice()
+    last[last.length - 1] ^= 1
+    const forged = await commit(model, last, { promptLength: PROMPT.length, ...OPTIONS, form: 'digest' })
+    const digest = await forged.open('d1ce')
+    expect(codes(await verdictOn(digest))).toEqual(['token_mismatch'])
+    const verdict = await verdictOn({ ...digest, path: flipped(digest.path, 1) })
+    expect(codes(verdict)).toEqual(['opening_mismatch'])
+    expect(verdict.replay).toMatchObject({ mismatched: 1 })
+  })
+
   test('generation that stopped early', async () => {
     const stop = { maxNewTokens: 21, stopTokens: [1] }
     const early = await (await committed({ stop })).open('d1ce')

@@ -23,7 +23,7 @@ function treeOf(leaves: Uint8Array[]): MerkleTree {
 }
 
 /** A party that committed to leaves from a hash, some of them its own. */
-function partyOf(numTokens: number, changed: readonly number[] = [], name = 'b'): DisputeParty & { tree: MerkleTree } {
+function partyOf(numTokens: number, changed: readonly number[] = [], name = 'b'): { claim: Claim; tree: MerkleTree } {
   const tokens = Uint32Array.from({ length: numTokens }, (_, i) => i + 3)
   const count = numLeaves(header, numTokens)
   const leaves = Array.from({ length: count }, (_, i) => H(changed.includes(i) ? name : 'a', le32(i)))
@@ -33,7 +33,7 @@ function partyOf(numTokens: number, changed: readonly number[] = [], name = 'b')
 }
 
 /** Counts what a party is asked for. */
-function counted(party: DisputeParty & { tree: MerkleTree }) {
+function counted(party: { claim: Claim; tree: MerkleTree }) {
   const asked: [level: number, index: number][] = []
   const node = (level: number, index: number) => {
     asked.push([level, index])

@@ -8,12 +8,12 @@ import { Model } from '../../lib/model'
 import type { Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
 import {
-  claimedTokens,
   MAX_GAP,
   MIN_SURPRISE,
   outcomeOfReplay,
   type ReplayDemands,
   replayFault,
+  replayNumbers,
   replayPositions,
 } from '../../lib/replay'
 import { verify } from '../../lib/verify'
@@ -131,8 +131,17 @@ describe('outcome', () => {
   const positions = Uint32Array.of(2, 3, 5)
   const numbers = (...rows: number[][]) => Float64Array.from(rows.flat())
 
-  test('claimed tokens are those behind the positions', () => {
-    expect([...claimedTokens(proof, positions)]).toEqual([9, 12, 18])
+  test('what is asked of the pass are the tokens behind the positions', async () => {
+    const asked: unknown[][] = []
+    const pass = { replay: async (...args: unknown[]) => Float64Array.of(asked.push(args)) }
+    expect([...(await replayNumbers(proof, positions, { probabilityTest: true }, pass, 3))]).toEqual([1])
+    await replayNumbers(bare(8, { sampling: null }), positions, {}, pass, 0)
+    const key = new Uint32Array(H('seed').slice(0, 8).buffer)
+    const sampling = { temperature: 0, topK: 0, topP: 1, key }
+    expect(asked).toEqual([
+      [3, positions, Uint32Array.of(9, 12, 18), sampling, true],
+      [0, positions, Uint32Array.of(9, 12, 18), null, false],
+    ])
   })
 
   test('equal choices', () => {
