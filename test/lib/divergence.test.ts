@@ -3,11 +3,12 @@ import path from 'node:path'
 import fc from 'fast-check'
 import { addon } from '../../lib/addon'
 import { type Claim, leafDigest, leafIndex, numLeaves, rootOf } from '../../lib/challenge'
-import { commit } from '../../lib/commitment'
+import { commit, commitWithHeader } from '../../lib/commitment'
 import { type DisputeParty, firstDifferentOp, locateDivergence } from '../../lib/divergence'
 import { type MerkleTree, merkleTree, parentOf } from '../../lib/merkle'
 import { Model } from '../../lib/model'
 import { prove } from '../../lib/prove'
+import { type MadeTensor, makeModel, setValues } from '../models/make'
 import { HEADER } from './hand-made-proof'
 import { contexts, H, hex, join, le32 } from './second-implementation'
 
@@ -189,6 +190,59 @@ test('two runs of one model, of which one went another way from some leaf on', a
 })
 
 describe('the op that made the difference', () => {
+  const TOKENS = Uint32Array.of(5, 17, 3, 90, 41, 8, 66)
+  const MODEL = { seed: 3, config: { tie_word_embeddings: false } }
+
+  // Weights of a model with 3 layers: where the first leaf is that one of them reaches, and through which op.
+  test.each<[name: string, layer: number, position: number, op: string]>([
+    ['model.embed_tokens.weight', 0, 0, 'embed'],
+    ['model.layers.0.self_attn.k_proj.weight', 0, 0, 'k'],
+    ['model.layers.0.self_attn.v_proj.weight', 0, 0, 'v'],
+    ['model.layers.1.self_attn.v_proj.weight', 1, 0, 'v'],
+    ['model.layers.1.input_layernorm.weight', 1, 0, 'next_norm'],
+    ['model.layers.1.self_attn.q_proj.weight', 2, 1, 'q'], // with one key, any q gives the same attention
+    ['model.layers.1.self_attn.o_proj.weight', 2, 0, 'o'],
+    ['model.layers.1.post_attention_layernorm.weight', 2, 0, 'post_norm'],
+    ['model.layers.1.mlp.gate_proj.weight', 2, 0, 'gate'],
+    ['model.layers.1.mlp.up_proj.weight', 2, 0, 'up'],
+    ['model.layers.1.mlp.down_proj.weight', 2, 0, 'down'],
+    ['model.layers.2.self_attn.q_proj.weight', 3, 1, 'q'],
+    ['model.norm.weight', 3, 0, 'final_norm'],
+  ])('%s', async (name, layer, position, op) => {
+    const real = await Model.load(makeModel(MODEL).dir)
+    const edit = (tensors: Map<string, MadeTensor>) => {
+      const tensor = tensors.get(name) as MadeTensor
+      setValues(
+        tensor,
+        tensor.values.map((value) => value * 1.01),
+      )
+    }
+    const cheap = await Model.load(makeModel({ ...MODEL, edit }).dir)
+    try {
+      const honest = await commit(real, TOKENS, { promptLength: 2 })
+      const cheat = await commitWithHeader(cheap, honest.claim.header, TOKENS)
+      expect(await locateDivergence(honest, cheat)).toMatchObject({ layer, position })
+      const [a, b] = await Promise.all([real, cheap].map((m) => m.traceOps(TOKENS, 'f32', layer, position)))
+      expect(firstDifferentOp(a, b)).toBe(op)
+    } finally {
+      await Promise.all([real.close(), cheap.close()])
+    }
+  })
+
+  test('the head is behind all leaves: what it does is for token replay', async () => {
+    const edit = (tensors: Map<string, MadeTensor>) => {
+      const tensor = tensors.get('lm_head.weight') as MadeTensor
+      setValues(
+        tensor,
+        tensor.values.map((value) => -value),
+      )
+    }
+    const models = await Promise.all([MODEL, { ...MODEL, edit }].map((options) => Model.load(makeModel(options).dir)))
+    const honest = await commit(models[0], TOKENS, { promptLength: 2 })
+    expect(await locateDivergence(honest, await commitWithHeader(models[1], honest.claim.header, TOKENS))).toBeNull()
+    await Promise.all(models.map((model) => model.close()))
+  })
+
   const trace = (...digests: string[]) => digests.map((digest, i) => ({ op: ['norm', 'qkv', 'rope'][i], digest }))
   test('is the first whose digests differ', () => {
     expect(firstDifferentOp(trace('1', '2', '3'), trace('1', '9', '8'))).toBe('qkv')

@@ -145,6 +145,15 @@ describe('freshness', () => {
     expect(codes(handMadeProof(40, { nonce: '01' }).proof, { seen: new Set([binding]) })).toEqual([])
   })
 
+  test('of a committed run, its root belongs to what was seen', () => {
+    const opened = openedProof()
+    const binding = hexFrom(bindingDigest(opened.header))
+    expect(codes(opened, { seen: new Set([binding]) })).toEqual([])
+    expect(codes(opened, { seen: new Set([binding + opened.root]) })).toEqual(['replayed'])
+    const elsewhere = openedProof({}, 'beaf')
+    expect(codes(elsewhere, { seen: new Set([binding + opened.root]) })).toEqual(['replayed'])
+  })
+
   test('nonce and beacon', () => {
     expect(codes(proof, { nonce: '00FF' })).toEqual([])
     expect(codes(proof, { nonce: '00fe' })).toEqual(['nonce_mismatch'])
