@@ -43,8 +43,8 @@ const DTYPES: ReadonlyMap<number, KvDtype> = new Map([
  *
  * The file, all little-endian: u32 magic, u32 version, u32 count and i32 tokens; u32 streams, of which one has cells;
  * for each cell i32 position, u32 1, i32 sequence; u32 whether V is transposed, u32 layers; for each layer K's i32
- * type, u64 bytes of a row, rows by cell; then V of each layer, the same or, transposed: i32 type, u32 bytes of a value,
- * u32 values of a row, values by dim, then by cell.
+ * type, u64 bytes of a row, rows by cell; then V of each layer, the same or, transposed: i32 type, u32 bytes of a
+ * value, u32 values of a row, values by dim, then by cell.
  * @param bytes - Of a cache in F32, F16 or BF16; a quantised one, or one of a sliding window, is refused.
  * @throws {PocError} STATE_MALFORMED, INVALID_ARGUMENT
  * @see llama.cpp, src/llama-kv-cache.cpp, `llama_kv_cache::state_write`; version 3 of the format.

@@ -59,7 +59,13 @@ function build({ tokens, cells, streams, stream, type, isTransposed }: Built): U
 function planOf(layers: [number, number[]][], numPositions = 4): Plan {
   const map = new Map(layers.map(([layer, positions]) => [layer, Uint32Array.from(positions)]))
   const numSamples = layers.reduce((sum, [, positions]) => sum + positions.length, 0)
-  return { numPositions, layers: map, deepestLayer: layers[layers.length - 1][0], contextDigest: new Uint8Array(32), numSamples }
+  return {
+    numPositions,
+    layers: map,
+    deepestLayer: layers[layers.length - 1][0],
+    contextDigest: new Uint8Array(32),
+    numSamples,
+  }
 }
 
 const PLAN = planOf([
@@ -128,16 +134,17 @@ function codeOf(run: () => unknown): string {
   }
 }
 
-test.each([PLAIN, { ...PLAIN, type: 1, isTransposed: true }, { ...PLAIN, streams: 3, stream: 1 }])(
-  'every prefix is refused, and every file with a byte more',
-  (built) => {
-    const bytes = build(built)
-    for (let length = 0; length < bytes.length; length++) {
-      expect(codeOf(() => readLlamaState(bytes.subarray(0, length), SHAPE))).toBe('STATE_MALFORMED')
-    }
-    expect(codeOf(() => readLlamaState(Buffer.concat([bytes, Buffer.alloc(1)]), SHAPE))).toBe('STATE_MALFORMED')
-  },
-)
+test.each([
+  PLAIN,
+  { ...PLAIN, type: 1, isTransposed: true },
+  { ...PLAIN, streams: 3, stream: 1 },
+])('every prefix is refused, and every file with a byte more', (built) => {
+  const bytes = build(built)
+  for (let length = 0; length < bytes.length; length++) {
+    expect(codeOf(() => readLlamaState(bytes.subarray(0, length), SHAPE))).toBe('STATE_MALFORMED')
+  }
+  expect(codeOf(() => readLlamaState(Buffer.concat([bytes, Buffer.alloc(1)]), SHAPE))).toBe('STATE_MALFORMED')
+})
 
 test('flipped bits are refused or change values only: tokens, sequence ids or elements', () => {
   const bytes = build(PLAIN)
