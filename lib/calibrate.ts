@@ -14,7 +14,7 @@ import { createPlan, type Plan } from './plan'
 import { prefill } from './prefill'
 import { proofHeader } from './prove'
 import { type ErrorForm, errorsOfSamples, type SampleVectors, vectorsOf } from './sample-vectors'
-import { DEFAULT_PROJECTIONS } from './sketch'
+import { PROJECTIONS } from './sketch'
 import { type ForgeryEvidence, type ProfileForm, type ToleranceProfile, TRIVIAL_FORGERIES } from './tolerance'
 import type { CheatEvidence, HonestEvidence, TokenGapLimits, TrivialForgery } from './tolerance'
 
@@ -190,7 +190,7 @@ class Run {
   }
 
   private profileHead() {
-    const { generator, form = 'rows', projections = DEFAULT_PROJECTIONS } = this.options
+    const { generator, form = 'rows', projections = PROJECTIONS } = this.options
     const { modelDigest, kvDtype, tokenSampler, layerSampler } = proofHeader(this.model, 1, this.stated())
     return {
       version: 1,
@@ -214,7 +214,7 @@ class Run {
 
   // Any seed will do that differs between sequences.
   private errorForm({ contextDigest: seed }: Plan): ErrorForm {
-    const { form = 'rows', projections = DEFAULT_PROJECTIONS } = this.options
+    const { form = 'rows', projections = PROJECTIONS } = this.options
     return form === 'rows' ? { form } : { form, projections, seed }
   }
 

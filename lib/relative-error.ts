@@ -17,6 +17,12 @@ export function valuesOf(row: Uint8Array, dtype: KvDtype): Float64Array {
   return Float64Array.from({ length: row.byteLength / size }, (_, i) => at(i * size))
 }
 
+/** The values of one of `numRows` rows that lie one after another. */
+export function rowValues(rows: Uint8Array, row: number, numRows: number, dtype: KvDtype): Float64Array {
+  const bytes = rows.byteLength / numRows
+  return valuesOf(rows.subarray(row * bytes, (row + 1) * bytes), dtype)
+}
+
 /**
  * |claimed - recomputed| / |recomputed|, the norms being Euclidean: 0 for equal vectors, 1 for a vector of zeros.
  * Infinity where a value is NaN or infinite, and for anything but zeros in the place of zeros; never NaN.

@@ -3,25 +3,19 @@
 
 import { createHash } from 'node:crypto'
 import { wrongValue } from './errors'
-import { checkDigest, le32 } from './hash'
-import type { KvDtype, KvSample } from './kv'
-import { integerIn } from './limits'
-import { valuesOf } from './relative-error'
+import { checkDigest, domainTag, le32 } from './hash'
+import type { KvDtype, KvSample, LayerSamples } from './kv'
+import { rowValues, valuesOf } from './relative-error'
 
-/** The sketch of one sample. */
-export interface SampleSketch {
-  layer: number
-  position: number
-  /** K's part, then V's, each {@link sketchPartBytes} long; the virtual layer has K's only. */
-  bytes: Uint8Array
-}
-
-/** Signed sums of a vector; 16 keep an estimate of one sample's error within a factor of 2 almost always. */
-export const DEFAULT_PROJECTIONS = 16
-/** Most signed sums of a vector. */
+/**
+ * Signed sums of a vector in a proof: 34 bytes for each of K and V. docs/CALIBRATION.md has what other numbers would
+ * tell apart.
+ */
+export const PROJECTIONS = 16
+/** Most signed sums of a vector, where they are tried out. */
 export const MAX_PROJECTIONS = 256
 
-const TAG = Buffer.from('proof-of-cache/v1/sketch\0', 'latin1')
+const TAG = domainTag('sketch')
 const INT16_MAX = 32767
 /** Exponents of sums from 2^-149, the least binary32 number, to 2^144, which 2^16 values below 2^128 do not reach. */
 const MIN_EXPONENT = -163
@@ -37,6 +31,7 @@ export function sketchPartBytes(projections: number): number {
  * bits from the lowest of each byte on; sum j takes bits j * size to j * size + size - 1, a 1 for a minus.
  */
 function signBits(seed: Uint8Array, layer: number, position: number, part: 'k' | 'v', count: number): Uint8Array {
+  checkDigest(seed, 'seed')
   const bits = new Uint8Array(Math.ceil(count / 256) * 32)
   for (let counter = 0; counter * 32 < bits.length; counter++) {
     const block = le32([layer, position, part === 'k' ? 0 : 1, counter])
@@ -74,32 +69,62 @@ export function projections({ seed, layer, position, part }: SketchPlace, values
   return sums
 }
 
+/** What a sketch is made by: a header. */
+export interface SketchShape {
+  numLayers: number
+  kvDtype: KvDtype
+}
+
+/** Bytes of a sample's two sketches. */
+export function sketchBytes({ numLayers }: Pick<SketchShape, 'numLayers'>, layer: number): { k: number; v: number } {
+  const size = sketchPartBytes(PROJECTIONS)
+  return { k: size, v: layer === numLayers ? 0 : size }
+}
+
 /**
- * Sketches one sample, its vectors one after another by {@link sketchVector}.
+ * A sample whose vectors gave way to their sketches.
  *
  * @param seed - The challenge, 32 bytes.
  * @throws {PocError} MODEL_NON_FINITE, INVALID_ARGUMENT
  */
-export function sketchSample(
-  { layer, position, k, v }: KvSample,
-  kvDtype: KvDtype,
-  seed: Uint8Array,
-  count: number = DEFAULT_PROJECTIONS,
-): SampleSketch {
-  checkDigest(seed, 'seed')
-  integerIn(count, 1, MAX_PROJECTIONS, 'projections', 'INVALID_ARGUMENT')
-  const isVirtual = v.length === 0
-  const ofK = sketchVector({ seed, layer, position, part: 'k' }, valuesOf(k, isVirtual ? 'f32' : kvDtype), count)
-  if (isVirtual) return { layer, position, bytes: ofK }
-  const ofV = sketchVector({ seed, layer, position, part: 'v' }, valuesOf(v, kvDtype), count)
-  return { layer, position, bytes: new Uint8Array(Buffer.concat([ofK, ofV])) }
+export function sketchSample(shape: SketchShape, seed: Uint8Array, sample: KvSample): KvSample {
+  const { layer, position, k, v } = sample
+  const sketch = (part: 'k' | 'v', row: Uint8Array) => {
+    return sketchVector({ seed, layer, position, part }, valuesOf(row, dtypeAt(shape, layer)), PROJECTIONS)
+  }
+  return { layer, position, k: sketch('k', k), v: layer === shape.numLayers ? v : sketch('v', v) }
+}
+
+/**
+ * A recomputed layer as {@link sketchSample} would have it. A vector that is not finite, of which there is no sketch,
+ * has bytes that no vector has.
+ */
+export function sketchLayer(shape: SketchShape, seed: Uint8Array, layer: LayerSamples): LayerSamples {
+  const rows = (part: 'k' | 'v', bytes: Uint8Array) => {
+    const size = sketchPartBytes(PROJECTIONS)
+    const all = new Uint8Array(layer.positions.length * size)
+    layer.positions.forEach((position, row) => {
+      const values = rowValues(bytes, row, layer.positions.length, dtypeAt(shape, layer.layer))
+      const sketch = values.every(Number.isFinite)
+        ? sketchVector({ seed, layer: layer.layer, position, part }, values, PROJECTIONS)
+        : new Uint8Array(size).fill(0xff)
+      all.set(sketch, row * size)
+    })
+    return all
+  }
+  const v = layer.layer === shape.numLayers ? layer.v : rows('v', layer.v)
+  return { ...layer, k: rows('k', layer.k), v }
+}
+
+function dtypeAt({ numLayers, kvDtype }: SketchShape, layer: number): KvDtype {
+  return layer === numLayers ? 'f32' : kvDtype
 }
 
 /**
  * Sketches one vector: its sums divided by 2^e and rounded to nearest, ties away from zero, where e is the least
  * exponent that keeps the largest within 32767; written as int16 e, then int16 sums, little-endian. Zeros have e = 0.
  *
- * @throws {PocError} MODEL_NON_FINITE
+ * @throws {PocError} MODEL_NON_FINITE, INVALID_ARGUMENT
  */
 export function sketchVector(place: SketchPlace, values: Float64Array, count: number): Uint8Array {
   const sums = projections(place, values, count)
@@ -140,9 +165,4 @@ export function sketchedSums(part: Uint8Array): Float64Array | null {
   // With the exponent below it, the largest of honest sums would not have fitted.
   if (largest > INT16_MAX || (largest > 0 && 2 * largest <= INT16_MAX)) return null
   return Float64Array.from(whole, (sum) => sum * 2 ** exponent)
-}
-
-/** Bytes of a sample's sketch. */
-export function sketchBytes(shape: { numLayers: number }, layer: number, count: number): number {
-  return sketchPartBytes(count) * (layer === shape.numLayers ? 1 : 2)
 }

@@ -3,18 +3,13 @@
 import { wrongValue } from './errors'
 import { createSamplesHash } from './hash'
 import type { KvDtype, KvSample, LayerSamples } from './kv'
-import type { Matcher, MatchResult } from './matcher'
+import { type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
 import type { Plan } from './plan'
-import { relativeError, sketchedError, valuesOf } from './relative-error'
-import { projections, type SampleSketch, sketchedSums, sketchPartBytes } from './sketch'
+import { relativeError, rowValues, sketchedError, valuesOf } from './relative-error'
+import { projections, sketchedSums } from './sketch'
 import { createStrainMeter, type Excess, type LayerErrors, type SamplePart, scoreOf } from './strain'
 import type { ToleranceProfile } from './tolerance'
 import type { SampleIndex } from './verdict'
-
-/** What a proof carries of its samples, in the plan's order. */
-export type TolerantClaim =
-  | { form: 'rows'; samples: readonly KvSample[] }
-  | { form: 'sketch'; sketches: readonly SampleSketch[]; seed: Uint8Array }
 
 /** What a comparison within limits finds. */
 export interface TolerantResult extends MatchResult {
@@ -38,65 +33,88 @@ type ErrorOf = (index: number, layer: number, position: number, part: SamplePart
  * mismatched whose own score is over an exceeded limit; where none is, the one with the greatest score. All samples
  * of layers before it are matched: what they add up to was within limits.
  * @param plan - Covered by the profile, see {@link whyNotCovered}.
- * @throws {PocError} INVALID_ARGUMENT where the claim does not follow the plan.
+ * @param samples - In the profile's form: vectors, or their sketches by `seed`.
+ * @throws {PocError} INVALID_ARGUMENT where the samples do not follow the plan.
  */
-export function createTolerantMatcher(plan: Plan, claim: TolerantClaim, profile: ToleranceProfile): TolerantMatcher {
-  checkClaim(plan, claim, profile)
-  const layers = [...plan.layers]
-  const errorOf = claim.form === 'rows' ? errorOfRows(claim.samples, profile) : errorOfSketches(claim, profile)
+export function createTolerantMatcher(
+  plan: Plan,
+  samples: readonly KvSample[],
+  profile: ToleranceProfile,
+  seed: Uint8Array,
+): TolerantMatcher {
+  checkSamples(plan, samples, profile)
+  const virtualLayer = profile.layers.length - 1
+  const errorOf = profile.form === 'rows' ? errorOfRows(samples, profile) : errorOfSketches(samples, profile, seed)
+  const walk = createWalk(plan)
   const meter = createStrainMeter(profile.layers)
-  const recomputed = createSamplesHash()
   const lists = { matched: [] as SampleIndex[], mismatched: [] as SampleIndex[] }
   let firstMismatch: MatchResult['firstMismatch'] = null
   let excesses: Excess[] = []
-  let nextLayer = 0 // index into `layers`
-  let nextSample = 0 // index into the claim
-  let layersComputed = 0
+  let nextSample = 0 // index into `samples`
 
-  const decided = () => excesses.length > 0 || nextLayer === layers.length
-
-  const compare = (samples: LayerSamples) => {
-    const { layer, positions } = samples
-    const errors = errorsOf(samples, nextSample, errorOf, profile)
+  const compare = (recomputed: LayerSamples) => {
+    const { layer, positions } = recomputed
+    const errors = errorsOf(recomputed, nextSample, errorOf, profile)
     nextSample += positions.length
     excesses = meter.push(layer, errors)
     const parts = mismatchedParts(errors, excesses, profile)
     positions.forEach((position, row) => {
       const part = parts[row]
       lists[part ? 'mismatched' : 'matched'].push([layer, position])
-      if (part) firstMismatch ??= { layer, position, part }
+      if (part) firstMismatch ??= { layer, position, part: layer < virtualLayer ? part : 'hidden' }
     })
   }
 
   return {
     push(layer) {
-      if (decided()) throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
-      const [sampledLayer, positions] = layers[nextLayer]
-      const isNext = Number.isInteger(layer.layer) && layer.layer >= layersComputed && layer.layer <= sampledLayer
-      const expected = `an integer from ${layersComputed} to ${sampledLayer}`
-      if (!isNext) throw wrongValue('INVALID_ARGUMENT', 'layer.layer', expected, layer.layer)
-      const isSampled = layer.layer === sampledLayer
-      checkPositions(layer, isSampled ? positions : new Uint32Array(0))
-      layersComputed = layer.layer + 1
-      if (!isSampled) return
-      nextLayer++
-      recomputed.push(layer)
-      compare(layer)
+      if (walk.push(layer, excesses.length > 0)) compare(layer)
     },
     get decided() {
-      return decided()
+      return excesses.length > 0 || walk.done
+    },
+    get failed() {
+      return excesses.length > 0
     },
     result: () => ({
       matched: [...lists.matched],
       mismatched: [...lists.mismatched],
-      unchecked: layers
-        .slice(nextLayer)
-        .flatMap(([layer, positions]) => Array.from(positions, (p): SampleIndex => [layer, p])),
       firstMismatch,
-      samplesDigest: recomputed.digest(),
-      layersComputed,
+      ...walk.result(),
       strain: meter.strain,
       excesses: [...excesses],
+    }),
+  }
+}
+
+/** Order of the layers, and the digest of what was recomputed. */
+function createWalk(plan: Plan) {
+  const layers = [...plan.layers]
+  const recomputed = createSamplesHash()
+  let nextLayer = 0 // index into `layers`
+  let layersComputed = 0
+  return {
+    /** @returns Whether the layer is sampled. */
+    push(layer: LayerSamples, isDecided: boolean): boolean {
+      if (isDecided || nextLayer === layers.length) {
+        throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
+      }
+      const [sampledLayer, positions] = layers[nextLayer]
+      checkOrder(layer.layer, layersComputed, sampledLayer)
+      const isSampled = layer.layer === sampledLayer
+      checkPositions(layer, isSampled ? positions : new Uint32Array(0))
+      layersComputed = layer.layer + 1
+      if (!isSampled) return false
+      nextLayer++
+      recomputed.push(layer)
+      return true
+    },
+    get done() {
+      return nextLayer === layers.length
+    },
+    result: () => ({
+      unchecked: layers.slice(nextLayer).flatMap(indicesOfLayer),
+      samplesDigest: recomputed.digest(),
+      layersComputed,
     }),
   }
 }
@@ -110,7 +128,7 @@ function errorsOf(
   const isVirtual = layer === layers.length - 1
   const of = (part: SamplePart, rows: Uint8Array, dtype: KvDtype) => {
     return Array.from(positions, (position, row) => {
-      const values = rowOf(rows, row, positions.length, dtype)
+      const values = rowValues(rows, row, positions.length, dtype)
       return errorOf(firstSample + row, layer, position, part, values)
     })
   }
@@ -146,44 +164,31 @@ function errorOfRows(samples: readonly KvSample[], { kvDtype, layers }: Toleranc
   }
 }
 
-function errorOfSketches(
-  { sketches, seed }: { sketches: readonly SampleSketch[]; seed: Uint8Array },
-  { projections: count }: ToleranceProfile,
-): ErrorOf {
-  const size = sketchPartBytes(count)
+function errorOfSketches(samples: readonly KvSample[], profile: ToleranceProfile, seed: Uint8Array): ErrorOf {
+  const count = profile.projections
   return (index, layer, position, part, values) => {
-    const start = part === 'k' ? 0 : size
-    const claimed = sketchedSums(sketches[index].bytes.subarray(start, start + size))
+    const claimed = sketchedSums(samples[index][part])
     if (claimed?.length !== count) return Number.POSITIVE_INFINITY
     return sketchedError(claimed, projections({ seed, layer, position, part }, values, count), values)
   }
 }
 
-function rowOf(rows: Uint8Array, row: number, numRows: number, dtype: KvDtype): Float64Array {
-  const bytes = rows.byteLength / numRows
-  return valuesOf(rows.subarray(row * bytes, (row + 1) * bytes), dtype)
-}
-
-function checkClaim(plan: Plan, claim: TolerantClaim, { form, layers, projections: count }: ToleranceProfile): void {
-  if (claim.form !== form) throw wrongValue('INVALID_ARGUMENT', 'claim.form', `'${form}', as the profile's`, claim.form)
-  const samples: readonly { layer: number; position: number }[] = claim.form === 'rows' ? claim.samples : claim.sketches
-  const planned = [...plan.layers].flatMap(([layer, positions]) =>
-    Array.from(positions, (position) => ({ layer, position })),
-  )
-  const follows =
-    samples.length === planned.length &&
-    planned.every(({ layer, position }, i) => samples[i].layer === layer && samples[i].position === position)
-  if (!follows)
-    throw wrongValue('INVALID_ARGUMENT', 'claim', `the ${plan.numSamples} samples of the plan, in its order`, samples)
+function checkSamples(plan: Plan, samples: readonly KvSample[], { layers }: ToleranceProfile): void {
+  if (!samplesFollowPlan(plan, samples)) {
+    throw wrongValue('INVALID_ARGUMENT', 'samples', `the ${plan.numSamples} samples of the plan, in its order`, samples)
+  }
   if (plan.deepestLayer >= layers.length) {
     throw wrongValue('INVALID_ARGUMENT', 'plan.deepestLayer', `at most ${layers.length - 1}`, plan.deepestLayer)
   }
-  if (claim.form === 'rows') return
-  for (const [i, { layer, bytes }] of claim.sketches.entries()) {
-    const expected = sketchPartBytes(count) * (layer === layers.length - 1 ? 1 : 2)
-    if (bytes.length !== expected)
-      throw wrongValue('INVALID_ARGUMENT', `claim.sketches[${i}].bytes`, `${expected} bytes`, bytes)
-  }
+}
+
+function indicesOfLayer([layer, positions]: [number, Uint32Array]): SampleIndex[] {
+  return Array.from(positions, (position) => [layer, position])
+}
+
+function checkOrder(layer: number, layersComputed: number, sampledLayer: number): void {
+  if (Number.isInteger(layer) && layer >= layersComputed && layer <= sampledLayer) return
+  throw wrongValue('INVALID_ARGUMENT', 'layer.layer', `an integer from ${layersComputed} to ${sampledLayer}`, layer)
 }
 
 function checkPositions(layer: LayerSamples, positions: Uint32Array): void {

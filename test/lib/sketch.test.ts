@@ -2,7 +2,16 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { PocError } from '../../lib/errors'
 import { relativeError, sketchedError, valuesOf } from '../../lib/relative-error'
-import { projections, sketchedSums, sketchPartBytes, sketchSample, sketchVector } from '../../lib/sketch'
+import { samplesOf } from '../../lib/kv'
+import {
+  projections,
+  sketchBytes,
+  sketchedSums,
+  sketchLayer,
+  sketchPartBytes,
+  sketchSample,
+  sketchVector,
+} from '../../lib/sketch'
 
 const seedOf = (n: number) => new Uint8Array(createHash('sha256').update(`seed ${n}`).digest())
 const place = { seed: seedOf(0), layer: 3, position: 70000, part: 'v' as const }
@@ -35,8 +44,27 @@ test('sums are those of the documented bits, K and V having their own', () => {
 
 test('the sketch of a fixed sample has not changed', () => {
   const row = (step: number) => new Uint8Array(Float32Array.from({ length: 8 }, (_, i) => (i - 3) * step).buffer)
-  const sketch = sketchSample({ layer: 2, position: 9, k: row(0.5), v: row(1 / 3) }, 'f32', seedOf(1), 4)
-  expect(Buffer.from(sketch.bytes).toString('hex')).toMatchInlineSnapshot(`"f4ff003000c000d00010f4ff5535ab0a002055b5"`)
+  const sample = { layer: 2, position: 9, k: row(0.5), v: row(1 / 3) }
+  const { k, v } = sketchSample({ numLayers: 4, kvDtype: 'f32' }, seedOf(1), sample)
+  expect(Buffer.from(k).toString('hex')).toBe('f5ff001800e000e800080020000000e80000000000400018001800f0001000f00010')
+  expect(Buffer.from(v).toString('hex')).toBe('f4ff5535ab0a002055b5abea55550020ab0aabea0040ab2a00e000000020abea0020')
+})
+
+test('a layer is sketched as its samples are, and a vector that is not finite as nothing', () => {
+  const shape = { numLayers: 2, kvDtype: 'f16' } as const
+  const positions = Uint32Array.of(4, 90)
+  for (const layer of [1, 2]) {
+    const size = layer === 2 ? 4 : 2
+    const k = new Uint8Array(positions.length * 6 * size).map((_, i) => (i * 37) % 60)
+    const v = layer === 2 ? new Uint8Array(0) : k.map((byte) => byte ^ 5)
+    const sketched = sketchLayer(shape, seedOf(2), { layer, positions, k, v })
+    const single = samplesOf({ layer, positions, k, v }).map((sample) => sketchSample(shape, seedOf(2), sample))
+    expect(samplesOf(sketched)).toEqual(single)
+    expect({ k: single[0].k.length, v: single[0].v.length }).toEqual(sketchBytes(shape, layer))
+  }
+  const bad = new Uint8Array(Uint16Array.of(0x3c00, 0x7c00).buffer)
+  const { k } = sketchLayer(shape, seedOf(2), { layer: 1, positions: Uint32Array.of(0), k: bad, v: bad })
+  expect(sketchedSums(k)).toBeNull()
 })
 
 test('what is written is read back to within half a unit of its exponent, and is as long as stated', () => {
@@ -75,14 +103,18 @@ test('zeros are zeros, and vectors that are not finite have no sketch', () => {
 
 test('bytes are read only if some vector has them as its sketch', () => {
   fc.assert(
-    fc.property(fc.integer({ min: -32768, max: 32767 }), fc.array(fc.integer({ min: -32768, max: 32767 }), { minLength: 1, maxLength: 4 }), (e, q) => {
-      const bytes = new Uint8Array(Int16Array.of(e, ...q).buffer)
-      const sums = sketchedSums(bytes)
-      const largest = Math.max(...q.map(Math.abs))
-      const isCanonical = largest === 0 ? e === 0 : e >= -163 && e <= 130 && largest >= 16384 && largest <= 32767
-      expect(sums !== null).toBe(isCanonical)
-      if (sums) expect(Array.from(sums)).toEqual(q.map((value) => value * 2 ** e))
-    }),
+    fc.property(
+      fc.integer({ min: -32768, max: 32767 }),
+      fc.array(fc.integer({ min: -32768, max: 32767 }), { minLength: 1, maxLength: 4 }),
+      (e, q) => {
+        const bytes = new Uint8Array(Int16Array.of(e, ...q).buffer)
+        const sums = sketchedSums(bytes)
+        const largest = Math.max(...q.map(Math.abs))
+        const isCanonical = largest === 0 ? e === 0 : e >= -163 && e <= 130 && largest >= 16384 && largest <= 32767
+        expect(sums !== null).toBe(isCanonical)
+        if (sums) expect(Array.from(sums)).toEqual(q.map((value) => value * 2 ** e))
+      },
+    ),
     { numRuns: 2000 },
   )
   expect(sketchedSums(new Uint8Array(Int16Array.of(-3, 20000, 5).buffer))).not.toBeNull()
