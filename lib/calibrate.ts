@@ -1,28 +1,27 @@
 // Calibration: how far honest engines are from this one, and what a verifier that allows for it still tells apart.
 
 import { checkRun } from './arguments'
+import { CalibrationRun } from './calibration-run'
 import { wrongValue } from './errors'
 import { CONFIDENCE, fitLimits, positionsNeeded, type ProofErrors, rejection } from './fit-limits'
 import { strainOf, strainQuantiles } from './fit-limits'
-import { forge, MeanVectors, withNeighbours } from './forgeries'
 import type { KvDtype, KvSample } from './kv'
-import { samplesOf } from './kv'
 import { integerIn } from './limits'
 import type { Model } from './model'
 import { parseProfile } from './parse-profile'
-import { createPlan, type Plan } from './plan'
-import { prefill } from './prefill'
+import type { Plan } from './plan'
 import { proofHeader } from './prove'
-import { type ErrorForm, errorsOfSamples, type SampleVectors, vectorsOf } from './sample-vectors'
 import { PROJECTIONS } from './sketch'
-import { type ForgeryEvidence, type ProfileForm, type ToleranceProfile, TRIVIAL_FORGERIES } from './tolerance'
-import type { CheatEvidence, HonestEvidence, TokenGapLimits, TrivialForgery } from './tolerance'
+import type { ForgeryEvidence, ProfileForm, ToleranceProfile } from './tolerance'
+import type { CheatEvidence, HonestEvidence, TokenGapEvidence } from './tolerance'
 
 /** Something that computes K and V of tokens: an engine in some setting, or a cheat. */
 export interface RowSource {
   name: string
   /** The plan's samples, in its order and in the source's own dtype. */
   rows(tokens: Uint32Array, plan: Plan): Promise<{ samples: KvSample[]; kvDtype: KvDtype }>
+  /** Prompt and `numTokens` more, greedily chosen; absent where it chooses none. */
+  greedy?(prompt: Uint32Array, numTokens: number): Promise<Uint32Array>
 }
 
 export interface CalibrateOptions {
@@ -36,9 +35,8 @@ export interface CalibrateOptions {
   projections?: number
   tokenSampler?: string
   layerSampler?: string
-  /** What the greatest honest statistic is multiplied by to be a limit; 1.5 by default. */
+  /** What the greatest honest statistic is multiplied by to be a limit; 2 by default. */
   headroom?: number
-  tokenGap?: TokenGapLimits | null
   signal?: AbortSignal
   onProgress?: (fraction: number) => void
 }
@@ -47,6 +45,7 @@ export interface CalibrateOptions {
 export interface Calibration {
   profile: ToleranceProfile | null
   honest: HonestEvidence
+  tokenGap: TokenGapEvidence | null
   cheats: CheatEvidence[]
   forgeries: (Omit<ForgeryEvidence, 'passedSequences'> & { passedSequences: number })[]
   samplesPerPosition: number
@@ -78,166 +77,83 @@ export async function calibrate(
       [],
     )
   }
-  const run = new Run(model, options)
+  const run = new CalibrationRun(model, options)
   const heldOut = sequences.filter((_, i) => i % 2 === 1)
   const fitted = sequences.filter((_, i) => i % 2 === 0)
   for (const tokens of fitted) await run.measure(tokens, 'fit', sequences.length)
   for (const tokens of heldOut) await run.measure(tokens, 'heldOut', sequences.length)
-  return run.conclude(fitted.length, heldOut.length)
+  return conclude(model, options, run)
 }
 
-class Run {
-  private readonly honest: { fit: ProofErrors[][]; heldOut: ProofErrors[][] } = { fit: [], heldOut: [] }
-  private readonly cheats: ProofErrors[][] = []
-  private readonly forged = new Map<TrivialForgery, ProofErrors[]>()
-  private readonly means = new MeanVectors()
-  private readonly lengths: number[] = []
-  private other: SampleVectors[] = []
-  private numSamples = 0
-
-  constructor(
-    private readonly model: Model,
-    private readonly options: CalibrateOptions,
-  ) {}
-
-  async measure(tokens: Uint32Array, half: 'fit' | 'heldOut', total: number): Promise<void> {
-    const { honest, cheats, signal, onProgress } = this.options
-    signal?.throwIfAborted()
-    const header = proofHeader(this.model, 1, this.stated())
-    const plan = createPlan(header, tokens)
-    const at = await this.recompute(tokens, withNeighbours(plan, header.numLayers))
-    const recomputed = placesOf(plan).map(([layer, position]) => at(layer, position) as SampleVectors)
-    const form = this.errorForm(plan)
-    const errorsOf = async (source: RowSource) => {
-      const { samples, kvDtype } = await source.rows(tokens, plan)
-      return errorsOfSamples(
-        checked(samples, plan, source.name).map((one) => vectorsOf(one, kvDtype)),
-        recomputed,
-        form,
-      )
-    }
-    const variants: ProofErrors[] = []
-    for (const source of honest) variants.push(await errorsOf(source))
-    this.honest[half].push(variants)
-    if (half === 'fit') this.means.add(recomputed)
-    else {
-      const found: ProofErrors[] = []
-      for (const source of cheats) found.push(await errorsOf(source))
-      this.cheats.push(found)
-      const source = { at, means: this.means, other: this.other }
-      for (const name of TRIVIAL_FORGERIES) {
-        const claimed = recomputed.map((sample, i) => forge(name, sample, i, source))
-        this.forged.set(name, [...(this.forged.get(name) ?? []), errorsOfSamples(claimed, recomputed, form)])
+function conclude(model: Model, options: CalibrateOptions, run: CalibrationRun): Calibration {
+  const { numLayers } = model.config
+  const { kvDtype = 'f32', headroom = 2, honest, cheats } = options
+  const setLimits = (proofs: readonly ProofErrors[]) => fitLimits(proofs, numLayers, kvDtype, headroom)
+  const fitted = run.honest.fit.flat()
+  const layers = setLimits(fitted)
+  const worst = run.honest.heldOut.map((variants) => Math.max(...variants.map((one) => strainOf(layers, one))))
+  const { over, maxShare } = rejection(worst)
+  const lengths = triedLengths(run.lengths)
+  const evidence = {
+    tokenGap: run.tokenGaps.conclude(headroom),
+    honest: {
+      variants: honest.map(({ name }) => name),
+      fittedSequences: run.honest.fit.length,
+      heldOutSequences: run.honest.heldOut.length,
+      rejectedSequences: over,
+      maxFalseRejection: maxShare,
+      confidence: CONFIDENCE,
+      strain: strainQuantiles(worst),
+    },
+    cheats: cheats.map(({ name }, i): CheatEvidence => {
+      const proofs = run.cheats.map((all) => all[i])
+      const strains = proofs.map((errors) => strainOf(layers, errors))
+      const found = rejection(strains)
+      const needed = positionsNeeded(fitted, proofs, lengths, setLimits)
+      return {
+        name,
+        sequences: proofs.length,
+        detectedSequences: found.over,
+        minDetection: found.minShare,
+        strain: strainQuantiles(strains),
+        positionsNeeded: needed?.positions ?? null,
+        samplesNeeded: needed?.samples ?? null,
       }
-    }
-    this.other = recomputed
-    this.numSamples += plan.numSamples
-    onProgress?.(this.lengths.push(plan.numPositions) / total)
+    }),
+    forgeries: [...run.forged].map(([name, proofs]) => {
+      const strains = proofs.map((errors) => strainOf(layers, errors))
+      const passedSequences = strains.length - rejection(strains).over
+      return { name, sequences: proofs.length, passedSequences, minStrain: strainQuantiles(strains).min }
+    }),
   }
-
-  conclude(fittedSequences: number, heldOutSequences: number): Calibration {
-    const { numLayers } = this.model.config
-    const { kvDtype = 'f32', headroom = 1.5, honest, cheats } = this.options
-    const setLimits = (proofs: readonly ProofErrors[]) => fitLimits(proofs, numLayers, kvDtype, headroom)
-    const fitted = this.honest.fit.flat()
-    const layers = setLimits(fitted)
-    const worst = this.honest.heldOut.map((variants) => Math.max(...variants.map((one) => strainOf(layers, one))))
-    const { over, maxShare } = rejection(worst)
-    const lengths = this.triedLengths()
-    const evidence = {
-      honest: {
-        variants: honest.map(({ name }) => name),
-        fittedSequences,
-        heldOutSequences,
-        rejectedSequences: over,
-        maxFalseRejection: maxShare,
-        confidence: CONFIDENCE,
-        strain: strainQuantiles(worst),
-      },
-      cheats: cheats.map(({ name }, i): CheatEvidence => {
-        const proofs = this.cheats.map((all) => all[i])
-        const strains = proofs.map((errors) => strainOf(layers, errors))
-        const found = rejection(strains)
-        const needed = positionsNeeded(fitted, proofs, lengths, setLimits)
-        return {
-          name,
-          sequences: proofs.length,
-          detectedSequences: found.over,
-          minDetection: found.minShare,
-          strain: strainQuantiles(strains),
-          positionsNeeded: needed?.positions ?? null,
-          samplesNeeded: needed?.samples ?? null,
-        }
-      }),
-      forgeries: [...this.forged].map(([name, proofs]) => {
-        const strains = proofs.map((errors) => strainOf(layers, errors))
-        const passedSequences = strains.length - rejection(strains).over
-        return { name, sequences: proofs.length, passedSequences, minStrain: strainQuantiles(strains).min }
-      }),
-    }
-    const profile = evidence.forgeries.some(({ passedSequences }) => passedSequences > 0)
-      ? null
-      : parseProfile({ ...this.profileHead(), layers, tokenGap: this.options.tokenGap ?? null, ...evidence })
-    const positions = this.lengths.reduce((sum, length) => sum + length, 0)
-    return { profile, ...evidence, samplesPerPosition: this.numSamples / positions }
-  }
-
-  // All lengths there are, then halves of the shortest.
-  private triedLengths(): number[] {
-    const tried = [Math.max(...this.lengths)]
-    for (let length = Math.min(...this.lengths); length >= 8; length >>= 1) tried.push(length)
-    return [...new Set(tried)]
-  }
-
-  private profileHead() {
-    const { generator, form = 'rows', projections = PROJECTIONS } = this.options
-    const { modelDigest, kvDtype, tokenSampler, layerSampler } = proofHeader(this.model, 1, this.stated())
-    return {
-      version: 1,
-      modelDigest,
-      kvDtype,
-      generator,
-      verifier: this.model.numerics,
-      form,
-      projections: form === 'sketch' ? projections : 0,
-      tokenSampler,
-      layerSampler,
-      minPositions: Math.min(...this.lengths),
-      maxPositions: Math.max(...this.lengths),
-    }
-  }
-
-  private stated() {
-    const { kvDtype, tokenSampler, layerSampler } = this.options
-    return { kvDtype, tokenSampler, layerSampler }
-  }
-
-  // Any seed will do that differs between sequences.
-  private errorForm({ contextDigest: seed }: Plan): ErrorForm {
-    const { form = 'rows', projections = PROJECTIONS } = this.options
-    return form === 'rows' ? { form } : { form, projections, seed }
-  }
-
-  private async recompute(tokens: Uint32Array, plan: Plan) {
-    const { kvDtype = 'f32', signal } = this.options
-    const vectors = new Map<string, SampleVectors>()
-    for await (const layer of prefill(this.model, tokens, plan, { kvDtype, signal })) {
-      for (const sample of samplesOf(layer))
-        vectors.set(`${sample.layer} ${sample.position}`, vectorsOf(sample, kvDtype))
-    }
-    return (layer: number, position: number) => vectors.get(`${layer} ${position}`)
-  }
+  const profile = evidence.forgeries.some(({ passedSequences }) => passedSequences > 0)
+    ? null
+    : parseProfile({ ...profileHead(model, options, run), layers, ...evidence })
+  const positions = run.lengths.reduce((sum, length) => sum + length, 0)
+  return { profile, ...evidence, samplesPerPosition: run.numSamples / positions }
 }
 
-function placesOf(plan: Plan): [layer: number, position: number][] {
-  return [...plan.layers].flatMap(([layer, positions]) => Array.from(positions, (p): [number, number] => [layer, p]))
+// All lengths there are, then halves of the shortest.
+function triedLengths(lengths: readonly number[]): number[] {
+  const tried = [Math.max(...lengths)]
+  for (let length = Math.min(...lengths); length >= 8; length >>= 1) tried.push(length)
+  return [...new Set(tried)]
 }
 
-function checked(samples: readonly KvSample[], plan: Plan, source: string): readonly KvSample[] {
-  const places = placesOf(plan)
-  const follows =
-    samples.length === places.length &&
-    places.every(([layer, position], i) => samples[i].layer === layer && samples[i].position === position)
-  if (follows) return samples
-  throw wrongValue('INVALID_ARGUMENT', `rows of ${source}`, `the ${places.length} samples of the plan`, samples)
+function profileHead(model: Model, options: CalibrateOptions, run: CalibrationRun) {
+  const { generator, form = 'rows', projections = PROJECTIONS } = options
+  const { modelDigest, kvDtype, tokenSampler, layerSampler } = proofHeader(model, 1, run.stated())
+  return {
+    version: 1,
+    modelDigest,
+    kvDtype,
+    generator,
+    verifier: model.numerics,
+    form,
+    projections: form === 'sketch' ? projections : 0,
+    tokenSampler,
+    layerSampler,
+    minPositions: Math.min(...run.lengths),
+    maxPositions: Math.max(...run.lengths),
+  }
 }

@@ -4,6 +4,7 @@ import { wrongValue } from './errors'
 import { KV_DTYPE_BYTES, type KvDtype } from './kv'
 import { MAX_LAYERS, MAX_TOKENS } from './limits'
 import { MAX_PROJECTIONS } from './sketch'
+import { MAX_GAP } from './replay'
 import type { PartLimits } from './strain'
 import {
   type CheatEvidence,
@@ -12,7 +13,8 @@ import {
   MAX_STATED_STRAIN,
   type ProfileForm,
   type StrainQuantiles,
-  type TokenGapLimits,
+  type TokenGapEvidence,
+  type TokenGapOfCheat,
   type ToleranceProfile,
   TRIVIAL_FORGERIES,
 } from './tolerance'
@@ -115,6 +117,27 @@ const cheat = objectOf<CheatEvidence>({
   samplesNeeded: orNull(number(0, 2 ** 32)),
 })
 
+const gap = number(0, MAX_GAP)
+const tokenGap = objectOf<TokenGapEvidence>({
+  maxMeanGap: positive,
+  fittedSequences: integer(1, 2 ** 32),
+  heldOutSequences: integer(1, 2 ** 32),
+  rejectedSequences: count,
+  maxFalseRejection: share,
+  greatestHonestGap: gap,
+  cheats: arrayOf(
+    objectOf<TokenGapOfCheat>({
+      name: printable,
+      sequences: count,
+      detectedSequences: count,
+      minDetection: share,
+      leastGap: gap,
+      medianGap: gap,
+    }),
+    MAX_ITEMS,
+  ),
+})
+
 const forgery = objectOf<ForgeryEvidence>({
   name: (value, where) => oneOf(TRIVIAL_FORGERIES)(value, where),
   sequences: integer(1, 2 ** 32),
@@ -135,7 +158,7 @@ const profile = objectOf<ToleranceProfile>({
   minPositions: integer(1, MAX_TOKENS),
   maxPositions: integer(1, MAX_TOKENS),
   layers: arrayOf(objectOf({ k: orNull(part), v: orNull(part) }), MAX_LAYERS + 1),
-  tokenGap: orNull(objectOf<TokenGapLimits>({ maxMeanGap: positive, maxGap: positive })),
+  tokenGap: orNull(tokenGap),
   honest,
   cheats: arrayOf(cheat, MAX_ITEMS),
   forgeries: arrayOf(forgery, TRIVIAL_FORGERIES.length),

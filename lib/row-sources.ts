@@ -4,6 +4,7 @@ import type { LlamaEngine, LlamaRun } from './adapters/node-llama-cpp'
 import { llamaSamples, readLlamaState } from './adapters/llama-state'
 import type { RowSource } from './calibrate'
 import { wrongValue } from './errors'
+import { generate } from './generate'
 import { KV_DTYPE_BYTES, type KvDtype, type KvSample, samplesOf } from './kv'
 import type { Model } from './model'
 import type { Plan } from './plan'
@@ -12,7 +13,13 @@ import { valuesOf } from './relative-error'
 
 /** This engine with a model of the same shape, and K and V stored in `kvDtype`. */
 export function modelRows(name: string, model: Model, kvDtype: KvDtype): RowSource {
-  return { name, rows: async (tokens, plan) => ({ samples: await rowsOf(model, tokens, plan, kvDtype), kvDtype }) }
+  return {
+    name,
+    rows: async (tokens, plan) => ({ samples: await rowsOf(model, tokens, plan, kvDtype), kvDtype }),
+    greedy: async (prompt, numTokens) => {
+      return (await generate(model, prompt, { maxNewTokens: numTokens, ignoreEos: true, kvDtype })).tokens
+    },
+  }
 }
 
 /** llama.cpp's own cache after the tokens, read from what it saves. */
@@ -25,6 +32,7 @@ export function llamaRows(engine: LlamaEngine, model: Model, run: LlamaRun): Row
       const state = readLlamaState(bytes, model.config)
       return { samples: llamaSamples(state, plan), kvDtype: state.kvDtype }
     },
+    greedy: (prompt, numTokens) => engine.greedy(prompt, numTokens, run),
   }
 }
 

@@ -64,10 +64,30 @@ export interface ForgeryEvidence {
   minStrain: number
 }
 
-/** How much less than the best token's score a claimed token's may be; scores of logits, at temperature 1. */
-export interface TokenGapLimits {
+/**
+ * What a greedy generator's tokens may cost: the mean over generated tokens of the greatest logit minus the token's
+ * own. At temperature t, scores are logits over t, and so is the limit.
+ */
+export interface TokenGapEvidence {
   maxMeanGap: number
-  maxGap: number
+  fittedSequences: number
+  heldOutSequences: number
+  rejectedSequences: number
+  /** As of the honest evidence. */
+  maxFalseRejection: number
+  /** Greatest held-out mean gap of an honest source. */
+  greatestHonestGap: number
+  cheats: TokenGapOfCheat[]
+}
+
+/** Greedy tokens of a cheat's own, on the held-out prompts. */
+export interface TokenGapOfCheat {
+  name: string
+  sequences: number
+  detectedSequences: number
+  minDetection: number
+  leastGap: number
+  medianGap: number
 }
 
 /** Limits for proofs of one model by one engine, checked by another. */
@@ -89,7 +109,7 @@ export interface ToleranceProfile {
   /** One for each layer, then the virtual one. */
   layers: LayerLimits[]
   /** Null where it was not measured. */
-  tokenGap: TokenGapLimits | null
+  tokenGap: TokenGapEvidence | null
   honest: HonestEvidence
   cheats: CheatEvidence[]
   forgeries: ForgeryEvidence[]

@@ -20,6 +20,8 @@ export interface LlamaEngine {
   readonly about: string
   /** Evaluates tokens from the start and gives the bytes of `saveStateToFile`. */
   stateOf(tokens: Uint32Array, run: LlamaRun): Promise<Uint8Array>
+  /** Prompt and `numTokens` tokens more, the likeliest each time. */
+  greedy(prompt: Uint32Array, numTokens: number, run: LlamaRun): Promise<Uint32Array>
   close(): Promise<void>
 }
 
@@ -42,6 +44,7 @@ interface LlamaContext {
 interface LlamaSequence {
   clearHistory(): Promise<void>
   evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>
+  evaluate(tokens: number[], options: object): AsyncIterable<number>
   saveStateToFile(path: string): Promise<unknown>
 }
 
@@ -66,30 +69,42 @@ export async function openLlama(
   const model = await failing(() => llama.loadModel({ modelPath: resolve(gguf), gpuLayers: 0 }))
   const folder = await mkdtemp(join(tmpdir(), 'poc-llama-'))
   const contexts = new Map<string, LlamaContext>()
-  const contextOf = async ({ kvDtype, flashAttention, batchSize }: LlamaRun) => {
+  const sequences = new Map<string, LlamaSequence>()
+  // One context a setting; its only sequence, emptied.
+  const sequenceOf = async ({ kvDtype, flashAttention, batchSize }: LlamaRun) => {
     const key = `${kvDtype} ${flashAttention} ${batchSize}`
-    const found = contexts.get(key)
-    if (found) return found
-    const type = GGML_TYPE[kvDtype]
-    const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
-    const work = { contextSize: capacity, batchSize, flashAttention, threads: { ideal: threads, min: threads } }
-    const made = await model.createContext({ ...work, ...cache, sequences: 1 })
-    contexts.set(key, made)
-    return made
+    let sequence = sequences.get(key)
+    if (!sequence) {
+      const type = GGML_TYPE[kvDtype]
+      const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
+      const work = { contextSize: capacity, batchSize, flashAttention, threads: { ideal: threads, min: threads } }
+      const context = await model.createContext({ ...work, ...cache, sequences: 1 })
+      contexts.set(key, context)
+      sequence = context.getSequence()
+      sequences.set(key, sequence)
+    }
+    await sequence.clearHistory()
+    return sequence
   }
-  const sequences = new Map<LlamaContext, LlamaSequence>()
   return {
     about: `node-llama-cpp, ${llama.systemInfo}`,
     stateOf: (tokens, run) =>
       failing(async () => {
-        const context = await contextOf(run)
-        const sequence = sequences.get(context) ?? context.getSequence()
-        sequences.set(context, sequence)
-        await sequence.clearHistory()
+        const sequence = await sequenceOf(run)
         await sequence.evaluateWithoutGeneratingNewTokens(Array.from(tokens))
         const file = join(folder, 'state')
         await sequence.saveStateToFile(file)
         return new Uint8Array(await readFile(file))
+      }),
+    greedy: (prompt, numTokens, run) =>
+      failing(async () => {
+        const sequence = await sequenceOf(run)
+        const tokens = Array.from(prompt)
+        for await (const token of sequence.evaluate([...tokens], { temperature: 0, yieldEogToken: true })) {
+          tokens.push(token)
+          if (tokens.length === prompt.length + numTokens) break
+        }
+        return Uint32Array.from(tokens)
       }),
     async close() {
       for (const context of contexts.values()) await context.dispose()

@@ -144,7 +144,7 @@ async function textsOf(
   for (let i = 0; i < sequences; i++) {
     const share = ((i * 7) % sequences) / Math.max(1, sequences - 1) // lengths and halves must not go together
     const length = minTokens + Math.round(share * (maxTokens - minTokens))
-    const seed = Buffer.from(Uint32Array.of(i).buffer).toString('hex')
+    const seed = Buffer.from(`calibrate ${i}`).toString('hex')
     const temperature = 0.7 + (i % 4) / 10
     const options = { maxNewTokens: length - 1, ignoreEos: true, temperature, seed, kvDtype, signal }
     texts.push((await generate(model, [bos], options)).tokens)

@@ -44,9 +44,22 @@ export function describeCalibration(found: Calibration, circumstances: Circumsta
     listing(entries),
     table([head, ...rows], [2, 3, 4, 5, 6, 7]),
     table([['trivial forgery', 'passed', 'strain from'], ...forged], [1, 2]),
+    ...tokenTables(found),
     ...left.map((reason) => `not tried: ${reason}`),
     profile ? outcome(written.file) : 'refused: a profile that a trivial forgery passes is none',
   ].join('\n\n')
+}
+
+// Greedy tokens: a cheat's own are seldom far from what the real model would choose, and this says how far.
+function tokenTables({ tokenGap }: Calibration): string[] {
+  if (!tokenGap) return []
+  const { maxMeanGap, rejectedSequences, heldOutSequences, greatestHonestGap } = tokenGap
+  const honest = ['honest', `${rejectedSequences} of ${heldOutSequences}`, '', '', greatestHonestGap.toExponential(1)]
+  const rows = tokenGap.cheats.map(({ name, detectedSequences, sequences, leastGap, medianGap }) => {
+    return [name, `${detectedSequences} of ${sequences}`, leastGap.toExponential(1), medianGap.toExponential(1), '']
+  })
+  const head = [`greedy tokens, mean gap over ${maxMeanGap.toExponential(1)}`, 'over it', 'least', 'median', 'greatest']
+  return [table([head, honest, ...rows], [1, 2, 3, 4])]
 }
 
 function outcome(file: string | null): string {
