@@ -41,7 +41,7 @@ export function errorsOfSamples(
       const values = recomputed[i][part]
       if (form.form === 'rows') return relativeError(sample[part], values)
       const place: SketchPlace = { seed: form.seed, layer, position, part }
-      const sums = sketchedSums(sketchVector(place, sample[part], form.projections))
+      const sums = sketchedSums(sketchVector(place, sample[part], form.projections), form.projections)
       return sums ? sketchedError(sums, projections(place, values, form.projections), values) : Number.POSITIVE_INFINITY
     }
     return { layer, position, k: error('k'), v: sample.v.length === 0 ? null : error('v') }

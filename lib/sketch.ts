@@ -156,10 +156,11 @@ function rounded(magnitude: number, exponent: number): number {
  * The sums that one vector's sketch states; null where the bytes are none that {@link sketchSample} writes, such as
  * those with an exponent that is not the least.
  */
-export function sketchedSums(part: Uint8Array): Float64Array | null {
+export function sketchedSums(part: Uint8Array, count: number): Float64Array | null {
+  if (part.length !== sketchPartBytes(count)) return null
   const view = new DataView(part.buffer, part.byteOffset, part.byteLength)
   const exponent = view.getInt16(0, true)
-  const whole = Array.from({ length: part.length / 2 - 1 }, (_, j) => view.getInt16(2 + 2 * j, true))
+  const whole = Array.from({ length: count }, (_, j) => view.getInt16(2 + 2 * j, true))
   const largest = whole.reduce((max, sum) => Math.max(max, Math.abs(sum)), 0)
   if (largest === 0 ? exponent !== 0 : exponent < MIN_EXPONENT || exponent > MAX_EXPONENT) return null
   // With the exponent below it, the largest of honest sums would not have fitted.

@@ -167,8 +167,8 @@ function errorOfRows(samples: readonly KvSample[], { kvDtype, layers }: Toleranc
 function errorOfSketches(samples: readonly KvSample[], profile: ToleranceProfile, seed: Uint8Array): ErrorOf {
   const count = profile.projections
   return (index, layer, position, part, values) => {
-    const claimed = sketchedSums(samples[index][part])
-    if (claimed?.length !== count) return Number.POSITIVE_INFINITY
+    const claimed = sketchedSums(samples[index][part], count)
+    if (!claimed) return Number.POSITIVE_INFINITY
     return sketchedError(claimed, projections({ seed, layer, position, part }, values, count), values)
   }
 }

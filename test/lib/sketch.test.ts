@@ -4,6 +4,7 @@ import { PocError } from '../../lib/errors'
 import { relativeError, sketchedError, valuesOf } from '../../lib/relative-error'
 import { samplesOf } from '../../lib/kv'
 import {
+  PROJECTIONS,
   projections,
   sketchBytes,
   sketchedSums,
@@ -64,7 +65,7 @@ test('a layer is sketched as its samples are, and a vector that is not finite as
   }
   const bad = new Uint8Array(Uint16Array.of(0x3c00, 0x7c00).buffer)
   const { k } = sketchLayer(shape, seedOf(2), { layer: 1, positions: Uint32Array.of(0), k: bad, v: bad })
-  expect(sketchedSums(k)).toBeNull()
+  expect(sketchedSums(k, PROJECTIONS)).toBeNull()
 })
 
 test('what is written is read back to within half a unit of its exponent, and is as long as stated', () => {
@@ -73,7 +74,7 @@ test('what is written is read back to within half a unit of its exponent, and is
       const bytes = sketchVector(place, x, m)
       expect(bytes.length).toBe(sketchPartBytes(m))
       const sums = projections(place, x, m)
-      const read = sketchedSums(bytes) as Float64Array
+      const read = sketchedSums(bytes, m) as Float64Array
       const unit = 2 ** new DataView(bytes.buffer).getInt16(0, true)
       sums.forEach((sum, j) => void expect(Math.abs(read[j] - sum)).toBeLessThanOrEqual(unit / 2))
       // The exponent is the least: twice the largest would not fit.
@@ -87,7 +88,7 @@ test('extremes of binary32 are within the range of exponents', () => {
   for (const value of [2 ** -149, 3.4028234663852886e38]) {
     for (const size of [1, 4096]) {
       const x = new Float64Array(size).fill(value)
-      expect(sketchedSums(sketchVector(place, x, 16))).not.toBeNull()
+      expect(sketchedSums(sketchVector(place, x, 16), 16)).not.toBeNull()
     }
   }
 })
@@ -108,7 +109,7 @@ test('bytes are read only if some vector has them as its sketch', () => {
       fc.array(fc.integer({ min: -32768, max: 32767 }), { minLength: 1, maxLength: 4 }),
       (e, q) => {
         const bytes = new Uint8Array(Int16Array.of(e, ...q).buffer)
-        const sums = sketchedSums(bytes)
+        const sums = sketchedSums(bytes, q.length)
         const largest = Math.max(...q.map(Math.abs))
         const isCanonical = largest === 0 ? e === 0 : e >= -163 && e <= 130 && largest >= 16384 && largest <= 32767
         expect(sums !== null).toBe(isCanonical)
@@ -117,7 +118,8 @@ test('bytes are read only if some vector has them as its sketch', () => {
     ),
     { numRuns: 2000 },
   )
-  expect(sketchedSums(new Uint8Array(Int16Array.of(-3, 20000, 5).buffer))).not.toBeNull()
+  expect(sketchedSums(new Uint8Array(Int16Array.of(-3, 20000, 5).buffer), 2)).not.toBeNull()
+  for (const length of [0, 1, 2, 5, 7, 8]) expect(sketchedSums(new Uint8Array(length), 2)).toBeNull()
 })
 
 test('the estimate of a squared error is right on average, whatever the vectors are', () => {
