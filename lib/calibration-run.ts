@@ -70,7 +70,8 @@ export class CalibrationRun {
     await this.tokenGaps.measure(tokens, half, honest, cheats)
     this.other = recomputed
     this.numSamples += plan.numSamples
-    onProgress?.(this.lengths.push(plan.numPositions) / total)
+    this.lengths.push(plan.numPositions)
+    onProgress?.(this.lengths.length / total)
   }
 
   /** A header as the proofs to come have it. */

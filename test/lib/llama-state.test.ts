@@ -1,6 +1,3 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
 import fc from 'fast-check'
 import { type LlamaShape, llamaSamples, readLlamaState } from '../../lib/adapters/llama-state'
 import { PocError } from '../../lib/errors'
