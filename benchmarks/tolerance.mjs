@@ -1,5 +1,5 @@
-// node benchmarks/tolerance.mjs --model DIR --gguf FILE --json FILE: what a tolerant verifier tells apart, for proofs of
-// rows and of sketches of several sizes. Each engine and cheat computes each text once for all forms.
+// node benchmarks/tolerance.mjs --model DIR --gguf FILE --json FILE: what a tolerant verifier tells apart, for proofs
+// of rows and of sketches of several sizes. Each engine and cheat computes each text once for all forms.
 //   --sequences N   texts; 200 by default
 //   --llama MODULE  node-llama-cpp, or the path of its entry file
 import { writeFileSync } from 'node:fs'

@@ -25,7 +25,7 @@ export function llamaHeader(header: ProofHeader, state: Pick<LlamaState, 'kvDtyp
  * A proof of tokens whose K and V llama.cpp computed and saved. Verifiers compare it within a tolerance profile.
  *
  * @param header - As {@link llamaHeader} makes it; `rows` or `sketch`.
- * @param tokens - Prompt then output. The last one need not have been evaluated; all others must be what the state is of.
+ * @param tokens - Prompt then output. The last one need not have been evaluated; the state must be of all others.
  * @throws {PocError} INVALID_ARGUMENT, EMPTY_PROMPT, TOKEN_OUT_OF_RANGE, MODEL_NON_FINITE, PROOF_TOO_LARGE
  */
 export function proveLlamaState(

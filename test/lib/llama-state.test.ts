@@ -1,7 +1,19 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import fc from 'fast-check'
 import { type LlamaShape, llamaSamples, readLlamaState } from '../../lib/adapters/llama-state'
 import { PocError } from '../../lib/errors'
-import type { Plan } from '../../lib/plan'
+import { llamaHeader, proveLlamaState } from '../../lib/adapters/prove-llama-state'
+import { samplesOf } from '../../lib/kv'
+import { Model } from '../../lib/model'
+import { createPlan, type Plan } from '../../lib/plan'
+import { prefill } from '../../lib/prefill'
+import { decodeProof, encodeProof } from '../../lib/proof'
+import { proofHeader } from '../../lib/prove'
+import { relativeError, valuesOf } from '../../lib/relative-error'
+import { HEADER } from './hand-made-proof'
 
 // A builder of the file from its description, knowing nothing of the reader.
 interface Built {
@@ -70,7 +82,7 @@ const PLAN = planOf([
   [2, [1, 2, 3]],
 ])
 
-const valuesOf = (row: Uint8Array, type: number) => {
+const wordsOf = (row: Uint8Array, type: number) => {
   const copy = row.slice().buffer
   return Array.from(type === 0 ? new Uint32Array(copy) : new Uint16Array(copy))
 }
@@ -103,14 +115,14 @@ test.each([
     [2, 3],
   ])
   for (const { layer, position, k, v } of samples) {
-    expect(valuesOf(k, built.type)).toEqual(HALVES.map((column) => elementAt('k', layer, position, column)))
-    expect(valuesOf(v, built.type)).toEqual(IN_ORDER.map((column) => elementAt('v', layer, position, column)))
+    expect(wordsOf(k, built.type)).toEqual(HALVES.map((column) => elementAt('k', layer, position, column)))
+    expect(wordsOf(v, built.type)).toEqual(IN_ORDER.map((column) => elementAt('v', layer, position, column)))
   }
 })
 
 test('K of a Qwen model stands in order of halves already', () => {
   const [first] = llamaSamples(readLlamaState(build(PLAIN), { ...SHAPE, architecture: 'qwen3' }), PLAN)
-  expect(valuesOf(first.k, 0)).toEqual(IN_ORDER.map((column) => elementAt('k', 0, 0, column)))
+  expect(wordsOf(first.k, 0)).toEqual(IN_ORDER.map((column) => elementAt('k', 0, 0, column)))
 })
 
 test('bytes at an odd address are read as those at an even one', () => {
@@ -191,4 +203,99 @@ test('a plan beyond the state, and bytes that are none, are wrong arguments', ()
   expect(codeOf(() => llamaSamples(state, planOf([[0, [4]]], 5)))).toBe('INVALID_ARGUMENT')
   expect(codeOf(() => llamaSamples(state, planOf([[3, [0]]])))).toBe('INVALID_ARGUMENT')
   expect(codeOf(() => readLlamaState('state' as unknown as Uint8Array, SHAPE))).toBe('INVALID_ARGUMENT')
+})
+
+test('a proof from a saved state holds its vectors, at the places that the plan asks for', () => {
+  const bytes = build({ ...PLAIN, type: 1 })
+  const state = readLlamaState(bytes, SHAPE)
+  const { headDim, numKvHeads, numLayers } = SHAPE
+  const samplers = { tokenSampler: 'all', layerSampler: 'fixed:0,2' } as const
+  const stated = { ...HEADER, headDim, numKvHeads, numLayers, ...samplers, promptLength: 1 }
+  const header = llamaHeader(stated, state)
+  expect(header).toMatchObject({ numerics: 'llama.cpp', kvDtype: 'f16', sampling: null, stop: null })
+  const proof = proveLlamaState(header, [1, 7, 9, 4, 5], state)
+  const plan = createPlan(header, proof.tokens)
+  expect(proof.samples).toEqual(llamaSamples(state, plan))
+  expect(decodeProof(encodeProof(proof))).toEqual(proof)
+  const sketched = proveLlamaState({ ...header, form: 'sketch' }, [1, 7, 9, 4, 5], state)
+  expect(sketched.samples.map(({ k, v }) => [k.length, v.length])).toEqual(proof.samples.map(() => [34, 34]))
+
+  const refused = (change: object, tokens = [1, 7, 9, 4, 5]) => {
+    return codeOf(() => proveLlamaState({ ...header, ...change }, tokens, state))
+  }
+  expect(refused({}, [1, 7, 8, 4, 5])).toBe('INVALID_ARGUMENT')
+  expect(refused({}, [1, 7, 9, 4, 5, 6])).toBe('INVALID_ARGUMENT')
+  expect(refused({ kvDtype: 'f32' })).toBe('INVALID_ARGUMENT')
+})
+
+// Where llama.cpp is there, the reader is held to what it really writes, and to this engine's own vectors.
+const models = process.env.POC_MODELS ?? path.join(__dirname, '../../../shared/models')
+const stories = path.join(models, 'stories260K')
+const llama = path.join(__dirname, '../../benchmarks/rivals/node_modules/node-llama-cpp/dist/index.js')
+const missing = [path.join(stories, 'hf-f32/model.safetensors'), llama].filter((file) => !existsSync(file))
+if (missing.length > 0) console.warn(`skipped: llama.cpp's own files, for ${missing.join(' and ')} is not there`)
+
+const SAVE = `
+  const { getLlama, LlamaLogLevel } = await import(process.argv[2])
+  const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: 1 })
+  const model = await llama.loadModel({ modelPath: process.argv[3], gpuLayers: 0 })
+  const ids = process.argv[5].split(',').map(Number)
+  for (const type of ['F32', 'F16', 'BF16']) for (const flashAttention of [true, false]) {
+    const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
+    const context = await model.createContext({ contextSize: 256, flashAttention, sequences: 2, ...cache })
+    const sequence = context.getSequence()
+    await sequence.evaluateWithoutGeneratingNewTokens(ids)
+    await sequence.saveStateToFile(process.argv[4] + '/' + type + (flashAttention ? '-flash' : '-plain'))
+    await context.dispose()
+  }
+  await llama.dispose()
+`
+
+;(missing.length > 0 ? describe.skip : describe)('files that llama.cpp writes', () => {
+  let folder: string
+  let model: Model
+  const ids =
+    missing.length > 0 ? [] : readFileSync(path.join(stories, 'expected-greedy-200.ids.txt'), 'utf8').split(/\s+/)
+  const tokens = Uint32Array.from(ids.slice(0, 61), Number)
+  beforeAll(async () => {
+    folder = mkdtempSync(path.join(tmpdir(), 'poc-llama-'))
+    const gguf = path.join(stories, 'stories260K-f32.gguf')
+    const script = path.join(folder, 'save.mjs') // a file: node-llama-cpp starts Node anew with the same arguments
+    writeFileSync(script, SAVE)
+    execFileSync(process.execPath, [script, llama, gguf, folder, tokens.slice(0, 60).join()])
+    model = await Model.load(path.join(stories, 'hf-f32'))
+  })
+  afterAll(async () => {
+    rmSync(folder, { recursive: true, force: true })
+    await model.close()
+  })
+
+  test.each([
+    ['F32-plain', 'f32', 1e-5],
+    ['F32-flash', 'f32', 1e-2],
+    ['F16-plain', 'f16', 1e-2],
+    ['F16-flash', 'f16', 1e-2],
+    ['BF16-plain', 'bf16', 5e-2],
+    ['BF16-flash', 'bf16', 5e-2],
+  ] as const)("%s: K and V are this engine's, but for rounding", async (file, kvDtype, maxError) => {
+    const state = readLlamaState(readFileSync(path.join(folder, file)), model.config)
+    expect([state.kvDtype, state.numPositions]).toEqual([kvDtype, 60])
+    expect(Array.from(state.tokens)).toEqual(Array.from(tokens.slice(0, 60)))
+    const plan = createPlan(
+      proofHeader(model, 1, { kvDtype, tokenSampler: 'every:7', layerSampler: 'uniform:5' }),
+      tokens,
+    )
+    const theirs = llamaSamples(state, plan)
+    const ours = []
+    for await (const layer of prefill(model, tokens, plan, { kvDtype })) ours.push(...samplesOf(layer))
+    expect(theirs).toHaveLength(ours.length)
+    for (const [i, { k, v }] of ours.entries()) {
+      for (const [claimed, row] of [
+        [theirs[i].k, k],
+        [theirs[i].v, v],
+      ]) {
+        expect(relativeError(valuesOf(claimed, kvDtype), valuesOf(row, kvDtype))).toBeLessThan(maxError)
+      }
+    }
+  })
 })

@@ -117,7 +117,7 @@ test('the layer that decides is the first with a mean or a median of the scores 
   expect(accepted).toBeGreaterThan(10)
 })
 
-test('the lists hold every sample once; mismatched ones are of the deciding layer, and there is one where it failed', () => {
+test('the lists hold every sample once; mismatched ones are of the deciding layer, and there is one of them', () => {
   fc.assert(
     fc.property(anyErrors, (errors) => {
       const { matched, mismatched, unchecked, excesses, firstMismatch } = run(moved(errors))
