@@ -95,8 +95,7 @@ function summary({ kvDtype, form, projections = '', bytesPerToken, honest, cheat
   const cells = cheats.map((cheat) => {
     return `  ${cheat.name}: ${cheat.detectedSequences} of ${cheat.sequences}, strain from ${cheat.strain.min.toFixed(2)}`
   })
-  const head = `${kvDtype} ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes a token`
-  return [`${head}, honest ${rejectedSequences} of ${heldOutSequences}, up to ${strain.max.toFixed(2)}`, ...cells].join(
-    '\n',
-  )
+  const honestly = `honest ${rejectedSequences} of ${heldOutSequences}, up to ${strain.max.toFixed(2)}`
+  const head = `${kvDtype} ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes a token, ${honestly}`
+  return [head, ...cells].join('\n')
 }

@@ -19,6 +19,8 @@ export type ProofErrors = readonly SampleErrors[]
 /** Fewer proofs with samples at a layer say too little about it. */
 export const MIN_PROOFS = 10
 export const CONFIDENCE = 0.95
+/** How much more room a single sample has than means and medians: proofs to come may have many more samples. */
+const OUTLIER_ROOM = 5
 /** Share of a cheat's proofs over their limits from which on it counts as told apart. */
 export const DETECTION = 0.95
 
@@ -26,8 +28,9 @@ export const DETECTION = 0.95
 const LEAST_TYPICAL_ERROR: Readonly<Record<KvDtype, number>> = { f32: 2 ** -26, f16: 2 ** -13, bf16: 2 ** -10 }
 
 /**
- * Limits that all of `proofs` are within: for each layer and part the mean error is typical, and the greatest mean and
- * median of the scores so far, times `headroom`, are the limits. Null where fewer than {@link MIN_PROOFS} have samples.
+ * Limits that all of `proofs` are within: for each layer and part the mean error is typical, and the greatest mean,
+ * median and maximum of the scores so far, times `headroom`, are the limits. Null where fewer than {@link MIN_PROOFS}
+ * have samples.
  */
 export function fitLimits(
   proofs: readonly ProofErrors[],
@@ -44,7 +47,7 @@ export function fitLimits(
       const flat = some.flat()
       const mean = flat.reduce((sum, error) => sum + error, 0) / flat.length
       const typicalError = Math.max(mean, LEAST_TYPICAL_ERROR[layer === numLayers ? 'f32' : kvDtype])
-      return { typicalError, maxMeanScore: headroom, maxMedianScore: headroom }
+      return { typicalError, maxMeanScore: headroom, maxMedianScore: headroom, maxSampleScore: headroom * OUTLIER_ROOM }
     }
     return { k: of('k'), v: of('v') }
   })
@@ -61,6 +64,7 @@ function raiseLimits(limits: LayerLimits[], part: SamplePart, proof: ReturnType<
     scores.add(errors[part].map((error) => error / allowed.typicalError))
     allowed.maxMeanScore = Math.max(allowed.maxMeanScore, scores.mean() * headroom)
     allowed.maxMedianScore = Math.max(allowed.maxMedianScore, scores.median() * headroom)
+    allowed.maxSampleScore = Math.max(allowed.maxSampleScore, scores.max() * headroom * OUTLIER_ROOM)
   }
 }
 

@@ -95,7 +95,12 @@ const quantiles = objectOf<StrainQuantiles>({
   upperQuartile: strain,
   max: strain,
 })
-const part = objectOf<PartLimits>({ typicalError: positive, maxMeanScore: positive, maxMedianScore: positive })
+const part = objectOf<PartLimits>({
+  typicalError: positive,
+  maxMeanScore: positive,
+  maxMedianScore: positive,
+  maxSampleScore: positive,
+})
 
 const honest = objectOf<HonestEvidence>({
   variants: arrayOf(printable, MAX_ITEMS),

@@ -3,7 +3,7 @@
 /** The part of a sample that a statistic is of; the virtual layer has only 'k', its hidden state. */
 export type SamplePart = 'k' | 'v'
 
-export type ScoreStatistic = 'mean' | 'median'
+export type ScoreStatistic = 'mean' | 'median' | 'max'
 
 /**
  * Limits of one part at one layer. A sample's score is its relative error over `typicalError` of its own layer; the
@@ -13,6 +13,8 @@ export interface PartLimits {
   typicalError: number
   maxMeanScore: number
   maxMedianScore: number
+  /** Of any one sample: far over honest ones, so that a long proof has no room for a few forged samples. */
+  maxSampleScore: number
 }
 
 /** Null where the profile says nothing. */
@@ -47,8 +49,8 @@ export function scoreOf(error: number, { typicalError }: PartLimits): number {
 /**
  * Statistics of a proof against the limits of its layers.
  *
- * The mean finds a few samples that are far off, the median many that are a little off; both are over all layers so
- * far, so that they rest on more samples the deeper the verifier has come.
+ * The median finds many samples that are a little off, the mean and the maximum a few that are far off. All are over
+ * the layers so far, so that they rest on more samples the deeper the verifier has come.
  */
 export function createStrainMeter(limits: readonly LayerLimits[]): StrainMeter {
   const scores = { k: createScores(), v: createScores() }
@@ -63,6 +65,7 @@ export function createStrainMeter(limits: readonly LayerLimits[]): StrainMeter {
         for (const [statistic, maxScore] of [
           ['mean', allowed.maxMeanScore],
           ['median', allowed.maxMedianScore],
+          ['max', allowed.maxSampleScore],
         ] as const) {
           const score = scores[part][statistic]()
           strain = Math.max(strain, score / maxScore)
@@ -77,7 +80,7 @@ export function createStrainMeter(limits: readonly LayerLimits[]): StrainMeter {
   }
 }
 
-/** Scores that are added in any order; both statistics are Infinity rather than NaN where scores are. */
+/** Scores that are added in any order; statistics are Infinity rather than NaN where scores are. */
 export function createScores() {
   let sorted: Float64Array = new Float64Array(0)
   return {
@@ -88,6 +91,7 @@ export function createScores() {
     mean: () => sorted.reduce((sum, score) => sum + score, 0) / sorted.length,
     /** The lower of two in the middle, so that it is a score. */
     median: () => sorted[(sorted.length - 1) >> 1],
+    max: () => sorted[sorted.length - 1],
   }
 }
 

@@ -3,7 +3,10 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Command } from 'commander'
 import { type Calibration, type CalibrateOptions, calibrate, type RowSource } from '../../lib/calibrate'
+import { addCalibrate } from '../../lib/commands/calibrate'
+import { createSession } from '../../lib/commands/session'
 import { writeCheapModel } from '../../lib/commands/cheap-model'
 import { canRound, writeRoundedModel } from '../../lib/commands/rounded-model'
 import { generate } from '../../lib/generate'
@@ -156,4 +159,22 @@ test('weights rounded to int8 are those of the demo, in which bf16 changes nothi
   } finally {
     rmSync(folder, { recursive: true })
   }
+})
+
+/** Runs the command alone; gives the error's code. */
+async function codeOf(...args: string[]): Promise<unknown> {
+  const argv = ['calibrate', '--model', tiny, ...args]
+  const write = () => true
+  const program = new Command().exitOverride().configureOutput({ writeErr: write })
+  addCalibrate(program, createSession(argv, { stdout: { write }, stderr: { write } }))
+  return await program.parseAsync(argv, { from: 'user' }).then(
+    () => 'none',
+    (error) => error.code,
+  )
+}
+
+test('the command says what is missing: other weights to compare with, or the engine that runs them', async () => {
+  expect(await codeOf()).toBe('INVALID_ARGUMENT')
+  expect(await codeOf('--gguf', 'model.gguf', '--llama', './no-such-engine.js')).toBe('BACKEND_UNAVAILABLE')
+  expect(await codeOf('--sequences', '39')).toBe('commander.invalidArgument')
 })

@@ -8,7 +8,7 @@ export const STRAIN = { min: 0.25, lowerQuartile: 0.5, median: 0.625, upperQuart
 /** Limits for every layer and the virtual one. */
 export function handMadeProfile(
   numLayers: number,
-  part: PartLimits = { typicalError: 2 ** -10, maxMeanScore: 3, maxMedianScore: 2 },
+  part: PartLimits = { typicalError: 2 ** -10, maxMeanScore: 3, maxMedianScore: 2, maxSampleScore: 40 },
   change: Partial<ToleranceProfile> = {},
 ): ToleranceProfile {
   const ofLayer = { k: { ...part }, v: { ...part } }

@@ -159,9 +159,16 @@ test('a single vector that is far off is named, with its part', () => {
 test('where no sample of the deciding layer is over the limit by itself, the worst one is named', () => {
   const errors = HONEST.map(() => ({ k: 0, v: 0 }))
   // Scores 2.9 three times, then 3.4 and 3.5: with a limit of 3 at every layer, only the mean is over it in the end.
-  const profile = handMadeProfile(NUM_LAYERS, { typicalError: 2 ** -10, maxMeanScore: 3, maxMedianScore: 100 })
+  const profile = handMadeProfile(NUM_LAYERS, {
+    typicalError: 2 ** -10,
+    maxMeanScore: 3,
+    maxMedianScore: 100,
+    maxSampleScore: 100,
+  })
   profile.layers = profile.layers.map((limits, layer) => {
-    return layer < 2 ? limits : { ...limits, k: { typicalError: 2 ** -10, maxMeanScore: 2.5, maxMedianScore: 100 } }
+    return layer < 2
+      ? limits
+      : { ...limits, k: { typicalError: 2 ** -10, maxMeanScore: 2.5, maxMedianScore: 100, maxSampleScore: 100 } }
   })
   for (const i of [0, 1, 2]) errors[i].k = 2.9 / 1024
   errors[3].k = 2.2 / 1024
@@ -169,6 +176,22 @@ test('where no sample of the deciding layer is over the limit by itself, the wor
   const result = run(moved(errors), profile)
   expect(result.mismatched).toEqual([[2, 9]])
   expect(result.firstMismatch).toEqual({ layer: 2, position: 9, part: 'k' })
+})
+
+test('one forged sample among many honest ones is over the limit of a single one, though no mean is', () => {
+  const profile = handMadeProfile(NUM_LAYERS, {
+    typicalError: 2 ** -10,
+    maxMeanScore: 1e9,
+    maxMedianScore: 1e9,
+    maxSampleScore: 40,
+  })
+  const errors = HONEST.map(() => ({ k: 0.001, v: 0.001 }))
+  errors[4] = { k: 0.001, v: 41 / 1024 }
+  const result = run(moved(errors), profile)
+  expect(result.mismatched).toEqual([[2, 9]])
+  expect(result.excesses.map(({ part, statistic }) => [part, statistic])).toEqual([['v', 'max']])
+  errors[4].v = 39 / 1024
+  expect(run(moved(errors), profile).mismatched).toEqual([])
 })
 
 const HOSTILE: [string, (row: Uint8Array) => Uint8Array][] = [
