@@ -92,8 +92,8 @@ async function textsOf(model) {
 
 function summary({ kvDtype, form, projections = '', bytesPerToken, honest, cheats }) {
   const { rejectedSequences, heldOutSequences, strain } = honest
-  const cells = cheats.map((cheat) => {
-    return `  ${cheat.name}: ${cheat.detectedSequences} of ${cheat.sequences}, strain from ${cheat.strain.min.toFixed(2)}`
+  const cells = cheats.map(({ name, detectedSequences, sequences, strain: { min } }) => {
+    return `  ${name}: ${detectedSequences} of ${sequences}, strain from ${min.toFixed(2)}`
   })
   const honestly = `honest ${rejectedSequences} of ${heldOutSequences}, up to ${strain.max.toFixed(2)}`
   const head = `${kvDtype} ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes a token, ${honestly}`

@@ -39,10 +39,23 @@ export function profileDigest(profile: ToleranceProfile): string {
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function signProfile(profile: ToleranceProfile, privateKey: string): SignedProfile {
-  const key = ed25519(() => createPrivateKey(privateKey), 'privateKey', 'an Ed25519 private key in PEM')
-  const signature = hexFrom(sign(null, profileBytes(profile), key))
-  const { x } = createPublicKey(key).export({ format: 'jwk' })
-  return { profile: parseProfile(profile), publicKey: hexFrom(Buffer.from(x as string, 'base64url')), signature }
+  const signature = hexFrom(sign(null, profileBytes(profile), signingKey(privateKey)))
+  return { profile: parseProfile(profile), publicKey: publicKeyOf(privateKey), signature }
+}
+
+/**
+ * The public key of a private one, 32 bytes in hex.
+ *
+ * @param privateKey - Ed25519, in PEM (PKCS #8).
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function publicKeyOf(privateKey: string): string {
+  const { x } = createPublicKey(signingKey(privateKey)).export({ format: 'jwk' })
+  return hexFrom(Buffer.from(x as string, 'base64url'))
+}
+
+function signingKey(privateKey: string): KeyObject {
+  return ed25519(() => createPrivateKey(privateKey), 'privateKey', 'an Ed25519 private key in PEM')
 }
 
 /**

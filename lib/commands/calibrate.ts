@@ -6,12 +6,12 @@ import type { Command } from 'commander'
 import { Option } from 'commander'
 import { openLlama } from '../adapters/node-llama-cpp'
 import { type Calibration, calibrate } from '../calibrate'
-import { PocError } from '../errors'
+import { PocError, wrongValue } from '../errors'
 import { generate } from '../generate'
 import type { KvDtype } from '../kv'
 import type { Model } from '../model'
 import { createPlan } from '../plan'
-import { signProfile } from '../profile-signature'
+import { publicKeyOf, signProfile } from '../profile-signature'
 import { proofHeader } from '../prove'
 import { isChunkingExact, llamaRows } from '../row-sources'
 import { sketchPartBytes } from '../sketch'
@@ -64,8 +64,9 @@ export function addCalibrate(program: Command, session: Session): void {
 async function runCalibrate(session: Session, flags: CalibrateFlags): Promise<void> {
   if (flags.out) await checkWritable(flags.out)
   if (!flags.gguf) throw nothingToCompare()
-  const pem = flags.key === undefined ? undefined : await readFile(flags.key, 'utf8')
-  const { gguf } = flags
+  const { gguf, minTokens, maxTokens } = flags
+  if (minTokens > maxTokens) throw wrongValue('INVALID_ARGUMENT', '--min-tokens', `at most ${maxTokens}`, minTokens)
+  const pem = flags.key === undefined ? undefined : await readKey(flags.key)
   await withModel(session, flags, async (model) => {
     const threads = flags.threads ?? availableParallelism()
     const engine = await openLlama(gguf, flags.maxTokens, threads, flags.llama)
@@ -94,6 +95,15 @@ async function runCalibrate(session: Session, flags: CalibrateFlags): Promise<vo
       await engine.close()
     }
   })
+}
+
+/** The key in a file, which is looked at before the work that it would sign. */
+async function readKey(file: string): Promise<string> {
+  const pem = await readFile(file, 'utf8').catch((cause) => {
+    throw new PocError('FILE_NOT_FOUND', `${file} cannot be read: ${cause.code}`, { where: file, cause })
+  })
+  publicKeyOf(pem)
+  return pem
 }
 
 /** What is said about a calibration beside its evidence. */

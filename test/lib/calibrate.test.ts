@@ -176,5 +176,8 @@ async function codeOf(...args: string[]): Promise<unknown> {
 test('the command says what is missing: other weights to compare with, or the engine that runs them', async () => {
   expect(await codeOf()).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--gguf', 'model.gguf', '--llama', './no-such-engine.js')).toBe('BACKEND_UNAVAILABLE')
+  expect(await codeOf('--gguf', 'model.gguf', '--key', 'no-such-key.pem')).toBe('FILE_NOT_FOUND')
+  expect(await codeOf('--gguf', 'model.gguf', '--key', __filename)).toBe('INVALID_ARGUMENT')
+  expect(await codeOf('--gguf', 'model.gguf', '--min-tokens', '300')).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--sequences', '39')).toBe('commander.invalidArgument')
 })
