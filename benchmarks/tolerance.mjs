@@ -22,28 +22,32 @@ const { values: args } = parseArgs({
 })
 const numSequences = Number(args.sequences ?? 200)
 const [MIN_TOKENS, MAX_TOKENS] = [128, 256]
-const FORMS = {
-  f16: [{ form: 'rows' }, ...[8, 16, 32].map((projections) => ({ form: 'sketch', projections }))],
-  f32: [{ form: 'rows' }, { form: 'sketch', projections: 16 }],
-}
+const ROWS = { form: 'rows' }
+const sketch = (projections) => ({ form: 'sketch', projections })
+const FLASH = { 'flash and plain': [true, false], plain: [false] }
+const SETTINGS = [
+  { kvDtype: 'f16', attention: 'flash and plain', forms: [ROWS, sketch(8), sketch(16), sketch(32)] },
+  { kvDtype: 'f32', attention: 'flash and plain', forms: [ROWS, sketch(16)] },
+  { kvDtype: 'f32', attention: 'plain', forms: [ROWS, sketch(16)] },
+]
 
 const model = await Model.load(args.model, { threads: 1 })
 const engine = await openLlama(args.gguf, MAX_TOKENS, 1, args.llama)
 const texts = await textsOf(model)
 const results = []
-for (const [kvDtype, forms] of Object.entries(FORMS)) {
+for (const { kvDtype, attention, forms } of SETTINGS) {
   const { sources, close } = await cheatSources(model, { cheat: [], kvDtype, threads: 1 })
-  const runs = [true, false].map((flashAttention) => ({ kvDtype, flashAttention, batchSize: 512 }))
+  const runs = FLASH[attention].map((flashAttention) => ({ kvDtype, flashAttention, batchSize: 512 }))
   const honest = runs.map((run) => llamaRows(engine, model, run)).map(remembered)
   const cheats = sources.map(remembered)
   for (const [i, form] of forms.entries()) {
-    // Tokens do not depend on the form: they are chosen once a dtype.
+    // Tokens do not depend on the form: they are chosen once a setting.
     const chosen = (all) => (i === 0 ? all : all.map(({ name, rows }) => ({ name, rows })))
     const options = { generator: 'llama.cpp', honest: chosen(honest), cheats: chosen(cheats), kvDtype, ...form }
     const { profile, samplesPerPosition, ...found } = await calibrate(model, texts, options)
     const sampleBytes = bytesOf(form, kvDtype)
     const size = { sampleBytes, bytesPerToken: sampleBytes * samplesPerPosition }
-    results.push({ kvDtype, ...form, ...size, isProfile: profile !== null, ...found })
+    results.push({ kvDtype, attention, ...form, ...size, isProfile: profile !== null, ...found })
     console.log(summary(results.at(-1)))
   }
   await close()
@@ -90,12 +94,12 @@ async function textsOf(model) {
   return texts
 }
 
-function summary({ kvDtype, form, projections = '', bytesPerToken, honest, cheats }) {
+function summary({ kvDtype, attention, form, projections = '', bytesPerToken, honest, cheats }) {
   const { rejectedSequences, heldOutSequences, strain } = honest
   const cells = cheats.map(({ name, detectedSequences, sequences, strain: { min } }) => {
     return `  ${name}: ${detectedSequences} of ${sequences}, strain from ${min.toFixed(2)}`
   })
   const honestly = `honest ${rejectedSequences} of ${heldOutSequences}, up to ${strain.max.toFixed(2)}`
-  const head = `${kvDtype} ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes a token, ${honestly}`
+  const head = `${kvDtype}, ${attention}, ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes a token, ${honestly}`
   return [head, ...cells].join('\n')
 }

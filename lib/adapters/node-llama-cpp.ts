@@ -32,9 +32,11 @@ interface LlamaModule {
 }
 interface Llama {
   systemInfo: string
-  loadModel(
-    options: object,
-  ): Promise<{ createContext(options: object): Promise<LlamaContext>; dispose(): Promise<void> }>
+  loadModel(options: object): Promise<LlamaModel>
+  dispose(): Promise<void>
+}
+interface LlamaModel {
+  createContext(options: object): Promise<LlamaContext>
   dispose(): Promise<void>
 }
 interface LlamaContext {
@@ -66,31 +68,19 @@ export async function openLlama(
   const llama = await failing(() =>
     getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: threads }),
   )
-  const model = await failing(() => llama.loadModel({ modelPath: resolve(gguf), gpuLayers: 0 }))
+  const model = await failing(() => llama.loadModel({ modelPath: resolve(gguf), gpuLayers: 0 })).catch(
+    async (error) => {
+      await llama.dispose()
+      throw error
+    },
+  )
   const folder = await mkdtemp(join(tmpdir(), 'poc-llama-'))
-  const contexts = new Map<string, LlamaContext>()
-  const sequences = new Map<string, LlamaSequence>()
-  // One context a setting; its only sequence, emptied.
-  const sequenceOf = async ({ kvDtype, flashAttention, batchSize }: LlamaRun) => {
-    const key = `${kvDtype} ${flashAttention} ${batchSize}`
-    let sequence = sequences.get(key)
-    if (!sequence) {
-      const type = GGML_TYPE[kvDtype]
-      const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
-      const work = { contextSize: capacity, batchSize, flashAttention, threads: { ideal: threads, min: threads } }
-      const context = await model.createContext({ ...work, ...cache, sequences: 1 })
-      contexts.set(key, context)
-      sequence = context.getSequence()
-      sequences.set(key, sequence)
-    }
-    await sequence.clearHistory()
-    return sequence
-  }
+  const sequences = createSequences(model, capacity, threads)
   return {
     about: `node-llama-cpp, ${llama.systemInfo}`,
     stateOf: (tokens, run) =>
       failing(async () => {
-        const sequence = await sequenceOf(run)
+        const sequence = await sequences.of(run)
         await sequence.evaluateWithoutGeneratingNewTokens(Array.from(tokens))
         const file = join(folder, 'state')
         await sequence.saveStateToFile(file)
@@ -98,7 +88,7 @@ export async function openLlama(
       }),
     greedy: (prompt, numTokens, run) =>
       failing(async () => {
-        const sequence = await sequenceOf(run)
+        const sequence = await sequences.of(run)
         const tokens = Array.from(prompt)
         for await (const token of sequence.evaluate([...tokens], { temperature: 0, yieldEogToken: true })) {
           tokens.push(token)
@@ -107,10 +97,34 @@ export async function openLlama(
         return Uint32Array.from(tokens)
       }),
     async close() {
-      for (const context of contexts.values()) await context.dispose()
+      await sequences.close()
       await model.dispose()
       await llama.dispose()
       await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** One context a setting, whose only sequence is handed out emptied. */
+function createSequences(model: LlamaModel, capacity: number, threads: number) {
+  const contexts = new Map<string, { context: LlamaContext; sequence: LlamaSequence }>()
+  return {
+    async of({ kvDtype, flashAttention, batchSize }: LlamaRun): Promise<LlamaSequence> {
+      const key = `${kvDtype} ${flashAttention} ${batchSize}`
+      let open = contexts.get(key)
+      if (!open) {
+        const type = GGML_TYPE[kvDtype]
+        const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
+        const work = { contextSize: capacity, batchSize, flashAttention, threads: { ideal: threads, min: threads } }
+        const context = await model.createContext({ ...work, ...cache, sequences: 1 })
+        open = { context, sequence: context.getSequence() }
+        contexts.set(key, open)
+      }
+      await open.sequence.clearHistory()
+      return open.sequence
+    },
+    async close() {
+      for (const { context } of contexts.values()) await context.dispose()
     },
   }
 }

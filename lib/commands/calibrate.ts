@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import { Option } from 'commander'
-import { openLlama } from '../adapters/node-llama-cpp'
+import { type LlamaEngine, openLlama } from '../adapters/node-llama-cpp'
+import { LLAMA_NUMERICS } from '../adapters/prove-llama-state'
 import { type Calibration, calibrate } from '../calibrate'
 import { PocError, wrongValue } from '../errors'
 import { generate } from '../generate'
@@ -68,33 +69,43 @@ async function runCalibrate(session: Session, flags: CalibrateFlags): Promise<vo
   if (minTokens > maxTokens) throw wrongValue('INVALID_ARGUMENT', '--min-tokens', `at most ${maxTokens}`, minTokens)
   const pem = flags.key === undefined ? undefined : await readKey(flags.key)
   await withModel(session, flags, async (model) => {
-    const threads = flags.threads ?? availableParallelism()
-    const engine = await openLlama(gguf, flags.maxTokens, threads, flags.llama)
-    const cheats = await cheatSources(model, flags)
+    const engine = await openLlama(gguf, maxTokens, flags.threads ?? availableParallelism(), flags.llama)
     try {
-      const sequences = await withProgress(session, 'generating', (onProgress) =>
-        textsOf(model, flags, session, onProgress),
-      )
-      const exact = await countExact(model, sequences, flags.kvDtype)
-      const { kvDtype, form, projections } = flags
-      const runs = [
-        { kvDtype, flashAttention: true, batchSize: 512 },
-        { kvDtype, flashAttention: true, batchSize: 32 },
-        { kvDtype, flashAttention: false, batchSize: 512 },
-      ]
-      const honest = runs.map((run) => llamaRows(engine, model, run))
-      const { signal } = session
-      const found = await withProgress(session, 'comparing', (onProgress) =>
-        calibrate(model, sequences, {
-          ...{ generator: 'llama.cpp', honest, cheats: cheats.sources, kvDtype, form, projections, signal, onProgress },
-        }),
-      )
-      await report(session, flags, model, found, { exact, engine: engine.about, left: cheats.left }, pem)
+      await withEngine(session, flags, model, engine, pem)
     } finally {
-      await cheats.close()
       await engine.close()
     }
   })
+}
+
+async function withEngine(
+  session: Session,
+  flags: CalibrateFlags,
+  model: Model,
+  engine: LlamaEngine,
+  pem: string | undefined,
+): Promise<void> {
+  const { kvDtype, form, projections } = flags
+  const { signal } = session
+  const cheats = await cheatSources(model, flags)
+  try {
+    const sequences = await withProgress(session, 'generating', (onProgress) =>
+      textsOf(model, flags, session, onProgress),
+    )
+    const exact = await countExact(model, sequences, kvDtype)
+    const honest = [
+      { kvDtype, flashAttention: true, batchSize: 512 },
+      { kvDtype, flashAttention: true, batchSize: 32 },
+      { kvDtype, flashAttention: false, batchSize: 512 },
+    ].map((run) => llamaRows(engine, model, run))
+    const compared = { generator: LLAMA_NUMERICS, honest, cheats: cheats.sources, kvDtype, form, projections }
+    const found = await withProgress(session, 'comparing', (onProgress) =>
+      calibrate(model, sequences, { ...compared, signal, onProgress }),
+    )
+    await report(session, flags, model, found, { exact, engine: engine.about, left: cheats.left }, pem)
+  } finally {
+    await cheats.close()
+  }
 }
 
 /** The key in a file, which is looked at before the work that it would sign. */

@@ -9,10 +9,12 @@ import { addCalibrate } from '../../lib/commands/calibrate'
 import { createSession } from '../../lib/commands/session'
 import { writeCheapModel } from '../../lib/commands/cheap-model'
 import { canRound, writeRoundedModel } from '../../lib/commands/rounded-model'
+import { addon } from '../../lib/addon'
 import { generate } from '../../lib/generate'
 import { samplesOf } from '../../lib/kv'
 import { Model } from '../../lib/model'
 import { prefill } from '../../lib/prefill'
+import { meanTokenGap } from '../../lib/token-gap'
 import { createTolerantMatcher } from '../../lib/tolerant-matcher'
 import { createPlan } from '../../lib/plan'
 import { proofHeader } from '../../lib/prove'
@@ -180,4 +182,21 @@ test('the command says what is missing: other weights to compare with, or the en
   expect(await codeOf('--gguf', 'model.gguf', '--key', __filename)).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--gguf', 'model.gguf', '--min-tokens', '300')).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--sequences', '39')).toBe('commander.invalidArgument')
+})
+
+test("greedy tokens of the model's own have no gap, and another token the difference of its logit", async () => {
+  const { tokens } = await generate(model, texts[0].subarray(0, 8), { maxNewTokens: 20, ignoreEos: true })
+  expect(await meanTokenGap(model, tokens, 8, 'f32')).toBe(0)
+  const { vocabSize } = model.config
+  const logits = new Uint8Array(vocabSize * 4)
+  const none = new Uint32Array(0)
+  const nothing = new Uint8Array(0)
+  const sequence = new (addon().Sequence)(model.native, 'f32', tokens.length, 512)
+  await sequence.append(tokens.slice(0, -1), none, none, none, nothing, nothing, null, logits, null)
+  const values = new Float32Array(logits.buffer)
+  for (const token of [0, 5, vocabSize - 1]) {
+    const other = Uint32Array.from([...tokens.subarray(0, -1), token])
+    const expected = (Math.max(...values) - values[token]) / 20
+    expect(await meanTokenGap(model, other, 8, 'f32')).toBeCloseTo(expected, 6)
+  }
 })
