@@ -139,7 +139,7 @@ export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbe
 const MIN_VARIANCE = 1e-12 // of a model that is certain of everything
 
 /**
- * Whether the tokens of a header can be replayed at all: in bit-equal numerics wherever the sampler is stated; in others
+ * Whether the tokens of a header can be replayed: in bit-equal numerics wherever the sampler is stated; in others
  * where they are chosen greedily and the profile says how far the greatest logit may be from that of the chosen token.
  */
 export function canReplay({ sampling, numerics }: ProofHeader, profile: ToleranceProfile | undefined): boolean {
@@ -155,7 +155,7 @@ export const EXACT = 'ieee32'
  *
  * @param maxMeanGap - 0 in bit-equal numerics, else the profile's.
  */
-export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap: number): Reason | null {
+export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap = 0): Reason | null {
   const { mismatched, positions, first, surprise, meanScoreGap } = replay
   if (mismatched > 0 && first && (meanScoreGap ?? 0) > maxMeanGap) {
     const { position, claimed, chosen } = first

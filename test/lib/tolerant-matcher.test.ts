@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { PocError } from '../../lib/errors'
-import { cutSamples, type KvSample, type LayerSamples } from '../../lib/kv'
+import { samplesOf, type KvSample, type LayerSamples } from '../../lib/kv'
 import { createMatcher } from '../../lib/matcher'
 import type { Plan } from '../../lib/plan'
 import { sketchSample } from '../../lib/sketch'
@@ -46,8 +46,7 @@ function layerOf(layer: number): LayerSamples {
 
 const HONEST: KvSample[] = [1, 2, 4].flatMap((layer) => {
   const { positions, k, v } = layerOf(layer)
-  const samples = [...cutSamples(new Map([[layer, positions]]), k, v, WIDTH * 4)]
-  return samples.map((sample) => (layer === NUM_LAYERS ? { ...sample, v: new Uint8Array(0) } : sample))
+  return samplesOf({ layer, positions, k, v })
 })
 
 /** Every vector moved by a stated relative error: by that much of its own norm, in a direction of its own. */
