@@ -14,7 +14,8 @@ import { prove, sampledBy } from '../../lib/prove'
 import { parseVerdict, type Verdict } from '../../lib/verdict'
 import { type VerifyOptions, verify } from '../../lib/verify'
 import { makeModel } from '../models/make'
-import { anyHeader, anyTokens, H, hex, le32 } from './second-implementation'
+import { referenceForward } from '../models/reference-forward'
+import { anyHeader, anyTokens, cbor, contexts, H, headerMap, hex, le32 } from './second-implementation'
 
 const PROMPT = [0, 540, 539, 7, 8, 9]
 const SAMPLING = { temperature: 0.8, topK: 50, topP: 0.9, seed: '5eed' }
@@ -214,6 +215,51 @@ describe('form digest and depth full without a commitment', () => {
     // The binding differs, and with it the positions; so the rows are taken where the digest's plan asks for them.
     expect(digest.contextDigest).not.toBe(rows.contextDigest)
     expect((await verdictOn(digest)).samplesDigest).toBe(digest.samplesDigest)
+  })
+})
+
+describe('what is committed to', () => {
+  const headOf = (leaves: Uint8Array[]): Uint8Array => {
+    if (leaves.length === 1) return leaves[0]
+    const split = 2 ** Math.floor(Math.log2(leaves.length - 1))
+    return H('node', headOf(leaves.slice(0, split)), headOf(leaves.slice(split)))
+  }
+
+  test.each([
+    'f32',
+    'f16',
+    'bf16',
+  ] as const)('the root is that of all vectors that a prefill gives, %s', async (kvDtype) => {
+    const { claim } = await committed({ kvDtype })
+    const whole = { tokenSampler: 'all', layerSampler: 'fixed:0,1,2,3,4,5,6', depth: 'full', kvDtype }
+    const { samples } = await prove(model, tokens, { promptLength: PROMPT.length, ...whole })
+    const inOrder = [...samples].sort((a, b) => a.position - b.position || a.layer - b.layer)
+    expect(inOrder).toHaveLength(25 * 7)
+    const leaves = inOrder.map(({ layer, position, k, v }) => H('leaf', le32(layer, position), k, v))
+    const binding = H('binding', cbor(headerMap(claim.header)))
+    const context = contexts(claim.header, tokens).at(-1) as Uint8Array
+    expect(claim.contextDigest).toBe(hex(context))
+    expect(claim.root).toBe(hex(H('commitment', binding, context, le32(25, 7), headOf(leaves))))
+  })
+
+  test('the virtual layer holds what the head makes logits of', async () => {
+    const made = makeModel({ seed: 21 })
+    const real = await Model.load(made.dir)
+    try {
+      const ids = Array.from({ length: 18 }, (_, i) => (i * 29 + 3) % 96)
+      const options = { tokenSampler: 'all', layerSampler: 'fixed:3', depth: 'full' }
+      const { samples } = await prove(real, ids, { promptLength: 1, ...options })
+      const head = made.tensors.get('lm_head.weight')?.values as Float32Array
+      for (const { layer, position, k } of samples) {
+        expect([layer, k.length]).toEqual([3, 32 * 4])
+        const hidden = new Float32Array(k.slice().buffer)
+        const { logits } = referenceForward(made, ids.slice(0, position + 1))
+        const error = logits.map((logit, id) => hidden.reduce((sum, x, i) => sum + x * head[id * 32 + i], -logit))
+        expect(Math.hypot(...error) / Math.hypot(...logits)).toBeLessThan(1e-5)
+      }
+    } finally {
+      await real.close()
+    }
   })
 })
 
