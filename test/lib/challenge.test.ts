@@ -13,6 +13,7 @@ import { decodeProof, encodeProof, type Proof } from '../../lib/proof'
 import { prove, sampledBy } from '../../lib/prove'
 import { parseVerdict, type Verdict } from '../../lib/verdict'
 import { type VerifyOptions, verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import { makeModel } from '../models/make'
 import { referenceForward } from '../models/reference-forward'
 import { anyHeader, anyTokens, cbor, contexts, H, headerMap, hex, le32 } from './second-implementation'
@@ -215,6 +216,53 @@ describe('form digest and depth full without a commitment', () => {
     // The binding differs, and with it the positions; so the rows are taken where the digest's plan asks for them.
     expect(digest.contextDigest).not.toBe(rows.contextDigest)
     expect((await verdictOn(digest)).samplesDigest).toBe(digest.samplesDigest)
+  })
+})
+
+describe('whatever is stated, an honest run is accepted and a changed one is not', () => {
+  const anyRun = fc.record({
+    ids: fc.array(fc.nat(95), { minLength: 2, maxLength: 24 }),
+    promptLength: fc.constantFrom(1, 2),
+    kvDtype: fc.constantFrom('f32' as const, 'f16' as const, 'bf16' as const),
+    form: fc.constantFrom('rows' as const, 'digest' as const),
+    depth: fc.constantFrom('kv', 'full', 'random:1', 'random:3'),
+    tokenSampler: fc.constantFrom('all', 'every:5', 'bernoulli:1/3'),
+    layerSampler: fc.constantFrom('uniform:1', 'uniform:9', 'stratified:2'),
+    chunkSize: fc.integer({ min: 1, max: 9 }),
+  })
+  const anyBeacon = fc.uint8Array({ minLength: 1, maxLength: 64 }).map(hex)
+
+  test.each(['llama', 'mistral', 'qwen2', 'qwen3'] as const)('%s', async (architecture) => {
+    const made = await Model.load(makeModel({ architecture, seed: 8 }).dir)
+    try {
+      await fc.assert(
+        fc.asyncProperty(anyRun, anyBeacon, fc.nat(), async ({ ids, chunkSize, ...options }, beacon, seed) => {
+          const { open } = await commit(made, ids, { ...options, chunkSize })
+          const proof = await open(beacon, { chunkSize })
+          const verdict = await verify(made, proof, { beacon })
+          expect(codes(verdict)).toEqual(['all_samples_match'])
+          expect(checkVerdict(proof, verdict, { beacon }).problems).toEqual([])
+          const [opened] = await verifyAll(made, [proof], { beacon })
+          expect(opened).toEqual(verdict)
+
+          const changed = encodeProof(proof)
+          changed[seed % changed.length] ^= 1 << (seed & 7)
+          let forged: Proof
+          try {
+            forged = decodeProof(changed)
+          } catch {
+            return // most changes do not leave a proof
+          }
+          // Bits of a token over the vocabulary, or more positions than the model has, are errors of their own.
+          const found = await verify(made, forged, { beacon }).catch((error) => error.code as string)
+          const status = typeof found === 'string' ? found : found.status
+          expect(['rejected', 'inconclusive', 'INVALID_ARGUMENT', 'TOKEN_OUT_OF_RANGE']).toContain(status)
+        }),
+        { numRuns: 25 },
+      )
+    } finally {
+      await made.close()
+    }
   })
 })
 
