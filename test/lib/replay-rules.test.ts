@@ -111,7 +111,7 @@ describe('positions', () => {
     expect(positionsOf(bare(40, { challenge: 'beacon', depth: 'kv' }), SEED)).toEqual(range(2, 38))
   })
 
-  test('each position is drawn by itself: a larger share has all of a smaller one, a longer text those of a shorter', () => {
+  test('each position is drawn by itself: larger shares and longer texts have all of smaller ones', () => {
     const seeds = fc.uint8Array({ minLength: 1, maxLength: 64 }).map((data) => Buffer.from(data).toString('hex'))
     fc.assert(
       fc.property(seeds, fc.integer({ min: 4, max: 60 }), (replaySeed, numTokens) => {
