@@ -10,6 +10,7 @@ export type HashUse =
   | 'context'
   | 'token-sampler'
   | 'layer-sampler'
+  | 'depth'
   | 'proof'
   | 'samples'
   | 'seed'
@@ -21,7 +22,9 @@ export type HashUse =
   | 'depth'
   | 'sketch'
   | 'replay'
+  | 'blind'
   | 'seal'
+  | 'canary'
 
 /** Bytes of every digest in the formats. */
 export const DIGEST_BYTES = 32

@@ -3,7 +3,7 @@
 // Verify: the main job.
 export { verify, type VerifyOptions } from './verify'
 export { verifyAll, type VerifyAllOptions } from './verify-all'
-export type { Request, SeenBindings } from './structure'
+export type { Request } from './structure'
 
 // Prove: while generating, or for tokens that exist.
 export { type CommittedGeneration, generate, type GenerateOptions, type Generation } from './generate'
@@ -28,7 +28,7 @@ export type { WeightCache } from './weight-cache'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
 export { type BackendInfo, type Info, info } from './addon'
-export type { CudaDevice, OpTime } from './native'
+export type { CudaDevice, OpDigest, OpTime } from './native'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {
@@ -45,6 +45,8 @@ export {
 export { type LayerSampler, parseLayerSampler, parseTokenSampler, type TokenSampler } from './sampler'
 export type { Samplers } from './custom-sampler'
 export { type DepthPolicy, parseDepth } from './depth'
+export * from './power'
+export * from './sequential'
 export { createPlan, type Plan } from './plan'
 export { costThroughLayer, fullPrefillCost, headCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'
@@ -81,6 +83,50 @@ export {
   type VerdictStatus,
 } from './verdict'
 export { type CheckOptions, checkVerdict, type ProblemCode, type VerdictCheck, type VerdictProblem } from './check'
+
+export {
+  type Audit,
+  auditEvidence,
+  createEvidence,
+  type Evidence,
+  type EvidenceDemands,
+  parseEvidence,
+} from './evidence'
+export {
+  type DisputeParty,
+  type Divergence,
+  firstDifferentOp,
+  type Inconsistency,
+  locateDivergence,
+} from './divergence'
+
+// Verifiers that cannot take their answer from the proof, and proofs that are not taken twice.
+export { judge, matchRecomputed, type Recomputed, recompute } from './blind'
+export {
+  type BlindProof,
+  blindProof,
+  checkSeal,
+  checkSealedVerdict,
+  type SealedOutcome,
+  type SealedResult,
+  type SealOpening,
+  type SealProblem,
+  seal,
+  sealedOutcome,
+  sealSubject,
+} from './seal'
+export * from './canary'
+export * from './agreement'
+export {
+  bindingId,
+  type BindingRegistry,
+  type ChainOptions,
+  type ChainProblem,
+  type ChainTurn,
+  checkChain,
+  createBindingRegistry,
+  type SeenBindings,
+} from './registry'
 
 // Payoffs and disputes.
 export * from './terms'

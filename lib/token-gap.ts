@@ -2,7 +2,8 @@
 
 import type { KvDtype } from './kv'
 import type { Model } from './model'
-import { openPass, REPLAY_NUMBERS } from './pass'
+import { REPLAY_VALUES } from './native'
+import { openPass } from './pass'
 import type { Plan } from './plan'
 import { MAX_GAP } from './replay'
 
@@ -39,7 +40,7 @@ export async function meanTokenGap(
     if (layer.layer !== numLayers) continue
     const numbers = await pass.replay(0, positions, claimed, GREEDY, false)
     positions.forEach((_, i) => {
-      sum += Math.min(numbers[i * REPLAY_NUMBERS + GAP], MAX_GAP)
+      sum += Math.min(numbers[i * REPLAY_VALUES + GAP], MAX_GAP)
     })
   }
   return sum / positions.length

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { PocError } from '../../lib/errors'
-import { cutSamples, type KvSample, type LayerSamples } from '../../lib/kv'
+import { type KvSample, type LayerSamples, samplesOf } from '../../lib/kv'
 import { createMatcher } from '../../lib/matcher'
 import type { Plan } from '../../lib/plan'
 import { sketchSample } from '../../lib/sketch'
@@ -44,11 +44,7 @@ function layerOf(layer: number): LayerSamples {
   return { layer, positions, k: rows('k'), v: layer === NUM_LAYERS ? new Uint8Array(0) : rows('v') }
 }
 
-const HONEST: KvSample[] = [1, 2, 4].flatMap((layer) => {
-  const { positions, k, v } = layerOf(layer)
-  const samples = [...cutSamples(new Map([[layer, positions]]), k, v, WIDTH * 4)]
-  return samples.map((sample) => (layer === NUM_LAYERS ? { ...sample, v: new Uint8Array(0) } : sample))
-})
+const HONEST: KvSample[] = [1, 2, 4].flatMap((layer) => samplesOf(layerOf(layer)))
 
 /** Every vector moved by a stated relative error: by that much of its own norm, in a direction of its own. */
 function moved(errors: readonly { k: number; v: number }[]): KvSample[] {
