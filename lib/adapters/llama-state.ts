@@ -3,7 +3,7 @@
 import type { ModelConfig } from '../config'
 import { wrongValue } from '../errors'
 import { extractRows } from '../extract'
-import { KV_DTYPE_BYTES, type KvDtype, type KvSample, kvRowBytes, samplesOf } from '../kv'
+import { samplesOf, KV_DTYPE_BYTES, type KvDtype, type KvSample, kvRowBytes } from '../kv'
 import type { KvCacheLayout } from '../kv-layout'
 import { MAX_TOKENS } from '../limits'
 import type { Plan } from '../plan'
@@ -85,8 +85,8 @@ export function llamaSamples({ layers, numPositions }: LlamaState, plan: Plan): 
   }
   return [...plan.layers].flatMap(([layer, positions]) => {
     const { k, v } = layers[layer]
-    const [keys, values] = [k, v].map(({ data, layout }) => extractRows(data, layout, positions))
-    return samplesOf({ layer, positions, k: keys, v: values })
+    const rows = [k, v].map(({ data, layout }) => extractRows(data, layout, positions))
+    return samplesOf({ layer, positions, k: rows[0], v: rows[1] })
   })
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { PocError } from '../../lib/errors'
-import { type KvSample, type LayerSamples, samplesOf } from '../../lib/kv'
+import { samplesOf, type KvSample, type LayerSamples } from '../../lib/kv'
 import { createMatcher } from '../../lib/matcher'
 import type { Plan } from '../../lib/plan'
 import { sketchSample } from '../../lib/sketch'
@@ -44,7 +44,10 @@ function layerOf(layer: number): LayerSamples {
   return { layer, positions, k: rows('k'), v: layer === NUM_LAYERS ? new Uint8Array(0) : rows('v') }
 }
 
-const HONEST: KvSample[] = [1, 2, 4].flatMap((layer) => samplesOf(layerOf(layer)))
+const HONEST: KvSample[] = [1, 2, 4].flatMap((layer) => {
+  const { positions, k, v } = layerOf(layer)
+  return samplesOf({ layer, positions, k, v })
+})
 
 /** Every vector moved by a stated relative error: by that much of its own norm, in a direction of its own. */
 function moved(errors: readonly { k: number; v: number }[]): KvSample[] {
