@@ -100,6 +100,7 @@ function summary({ kvDtype, attention, form, projections = '', bytesPerToken, ho
     return `  ${name}: ${detectedSequences} of ${sequences}, strain from ${min.toFixed(2)}`
   })
   const honestly = `honest ${rejectedSequences} of ${heldOutSequences}, up to ${strain.max.toFixed(2)}`
-  const head = `${kvDtype}, ${attention}, ${form} ${projections}: ${bytesPerToken.toFixed(2)} bytes/token, ${honestly}`
+  const size = `${bytesPerToken.toFixed(2)} bytes a token`
+  const head = `${kvDtype}, ${attention}, ${form} ${projections}: ${size}, ${honestly}`
   return [head, ...cells].join('\n')
 }
