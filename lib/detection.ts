@@ -52,27 +52,8 @@ export function missedSamples(classes: PositionClasses, odds: LayerOdds, attack:
   return choice === 'evasive' ? missed(forced) : expected(certain + free, certain, count, missed)
 }
 
-/** Generated tokens: which of them are replayed, and who decided which are wrong. */
-export interface WrongTokens {
-  count: number
-  /** Of which `count` are wrong. */
-  generated: number
-  /** With what probability each is replayed; above 0 the last one always is. */
-  replay: number
-  noticed: number
-  choice: WrongSamples['choice']
-}
-
-/**
- * The probability that no wrong token is noticed. The last token is among m wrong ones of n with probability m / n for
- * a random choice; one that is evasive or informed leaves it right as long as there are others.
- */
-export function missedTokens({ count, generated, replay, noticed, choice }: WrongTokens): number {
-  if (replay === 0 || count === 0) return 1
-  const missed = (ofLast: number) => {
-    const others = choice === 'informed' && replay < 1 ? 1 : (1 - replay * noticed) ** (count - ofLast)
-    return (1 - noticed) ** ofLast * others
-  }
-  const lastIsWrong = choice === 'random' ? count / generated : Number(count === generated)
-  return lastIsWrong * missed(1) + (1 - lastIsWrong) * missed(0)
+/** The probability that none of `count` wrong tokens is noticed, each replayed with probability `replay`. */
+export function missedTokens(count: number, replay: number, noticed: number, choice: WrongSamples['choice']): number {
+  if (choice === 'informed' && replay < 1) return 1
+  return (1 - replay * noticed) ** count
 }

@@ -90,8 +90,7 @@ function runOf(sequence: SequenceOdds, position: Position, from: number, to: num
   const turn = Math.min(Math.max(firstReplayed, from), end)
   const run = joined(stretch(sequence, position, from, turn, 0), stretch(sequence, position, turn, end, replay))
   const hasLast = from < to && to === numPositions
-  const isReplayed = replay > 0 && firstReplayed < numPositions
-  return hasLast ? joined(run, position(1, Number(isReplayed))) : run
+  return hasLast ? joined(run, position(1, firstReplayed < numPositions ? replay : 0)) : run
 }
 
 /** The same without the last position, whose sample is certain, and with one rate of replays. */

@@ -22,7 +22,7 @@ export interface PowerPolicy {
   /** Positions that have KV: tokens less one. */
   numPositions: number
   promptLength: number
-  /** The share of generated tokens whose choice is replayed, each by a draw of its own, but for the last one: `none`, `all` or `n/d`. */
+  /** The share of generated tokens whose choice is replayed, each by a draw of its own: `none`, `all` or `n/d`. */
   replay: string
   /** `context`: header and tokens tell what is sampled; `beacon`: nobody knows before the commitment. */
   challenge: 'context' | 'beacon'
@@ -118,13 +118,7 @@ export function checkAttack(attack: PowerAttack, policy: CheckedPolicy): Checked
   const tokenNoticed = probability(tokenDetection, 'attack.tokenDetection')
   return {
     samples: { count, layers, noticed, choice: effective },
-    missedReplay: missedTokens({
-      count: tokens,
-      generated: mostTokens,
-      replay,
-      noticed: tokenNoticed,
-      choice: effective,
-    }),
+    missedReplay: missedTokens(tokens, replay, tokenNoticed, effective),
   }
 }
 

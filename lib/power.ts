@@ -72,8 +72,7 @@ export function planPower(policy: PowerPolicy, attack: PowerAttack, config: Mode
     })
     missed += undecided
   })
-  const generated = numGenerated(sequence)
-  const replayed = sequence.replay === 0 || generated === 0 ? 0 : 1 + sequence.replay * (generated - 1)
+  const replayed = sequence.replay * numGenerated(sequence)
   const head = config === null ? 0 : replayed * 2 * config.hiddenSize * config.vocabSize
   honest.flops += head
   attacked.flops += missed * head

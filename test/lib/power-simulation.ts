@@ -116,7 +116,7 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
       const noticed = layers.filter((layer) => wrongLayers.has(layer) && coin(attack.sampleDetection ?? 1))
       noticedAt = Math.min(noticedAt, ...noticed)
     }
-    const replayed = generated.filter((_, i) => (replay > 0 && i === generated.length - 1) || coin(replay))
+    const replayed = generated.filter(() => coin(replay))
     const caught = replayed.filter((token) => wrongTokens.has(token) && coin(attack.tokenDetection ?? 1))
     total.replayed += replayed.length
     if (noticedAt <= numLayers || caught.length > 0) total.detected++

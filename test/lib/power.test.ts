@@ -141,11 +141,11 @@ describe('by hand', () => {
     ['one layer, the only one', 1, { ...ALL, numLayers: 1 }, { wrongLayers: [0] }],
     ['one layer and the virtual one', 1, { ...ALL, numLayers: 1, depth: 'random:3' }, { wrongLayers: 1 }],
     ['two tokens, none replayed', 0, ALL, tokens],
-    ['two tokens of three, half replayed', 11 / 12, { ...ALL, replay: '1/2' }, tokens],
-    ['two tokens, half replayed, half noticed', 9 / 16, { ...ALL, replay: '0.5' }, { ...tokens, tokenDetection: 0.5 }],
+    ['two tokens, half replayed', 3 / 4, { ...ALL, replay: '1/2' }, tokens],
+    ['two tokens, half replayed, half noticed', 7 / 16, { ...ALL, replay: '0.5' }, { ...tokens, tokenDetection: 0.5 }],
     ['two tokens, half replayed and known', 0, { ...ALL, ...inContext, replay: '1/2' }, { ...tokens, ...evasive }],
     ['two tokens, all replayed and known', 1, { ...ALL, ...inContext, replay: 'all' }, { ...tokens, ...evasive }],
-    ['samples and tokens', 3 / 4, { ...ALL, replay: '1/2' }, { wrongPositions: 1, wrongTokens: 1 }],
+    ['samples and tokens', 5 / 8, { ...ALL, replay: '1/2' }, { wrongPositions: 1, wrongTokens: 1 }],
     ['nothing', 0, { ...ALL, replay: 'all' }, { wrongPositions: 0 }],
   ])('%s: %d', (_what, detection, policy, attack) => {
     expect(planPower(policy, { ...ONE, ...attack }).detection).toBeCloseTo(detection, 12)
