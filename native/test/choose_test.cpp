@@ -124,6 +124,10 @@ void what_is_left_out_could_not_have_won() {
       for (float& logit : logits) logit = static_cast<float>(random.bell() * scale);
       hold_plain(logits, s, position, claimed, text("scale ", scale));
     }
+    // Equal logits so large that scores are rounded to few values, which the lowest id wins.
+    for (int power = 18; power < 60; power += 3)
+      hold_plain(std::vector<float>(500, static_cast<float>(std::ldexp(s.temperature, power))), s, position, claimed,
+                 text("2^", power));
     // Logits that make up for the noise, all around offsets of any size: every score is as good as the others'.
     for (const double offset : {0.0, 20.0, -300.0, 1e6, 2e6, -1e9, 0x1p50}) {
       std::vector<float> logits;
