@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include "../core/leaves.h"
 #include "../cpu/cpu_backend.h"
 #include "../cpu/extract.h"
 #include "../cuda/module_backend.h"
@@ -210,6 +211,30 @@ Napi::Value extract_from_device(const Napi::CallbackInfo& call) {
   });
 }
 
+// merkleTree(leaves): Promise of all nodes above the leaves, level by level, the head last.
+Napi::Value merkle_tree(const Napi::CallbackInfo& call) {
+  return guarded(call.Env(), [&]() -> Napi::Value {
+    const Napi::Env env = call.Env();
+    const Napi::Value given = call[0];
+    if (!given.IsTypedArray() || given.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+      throw bad_argument("leaves", "a Uint8Array");
+    auto leaves = given.As<Napi::Uint8Array>();
+    const size_t count = leaves.ByteLength() / kDigestBytes;
+    if (count == 0 || leaves.ByteLength() % kDigestBytes != 0)
+      throw bad_argument("leaves", "one or more digests of " + std::to_string(kDigestBytes) + " bytes");
+    auto nodes = Napi::Uint8Array::New(env, nodes_above(count) * kDigestBytes);
+    const auto kept = std::make_shared<Napi::Reference<Napi::Uint8Array>>(Napi::Persistent(nodes));
+    const CancelFlag cancel = std::make_shared<std::atomic<bool>>(false);
+    const size_t threads = std::clamp(std::thread::hardware_concurrency(), 1u, 16u);
+    return executor(env).run(
+        env, cancel, {given, nodes},
+        [in = leaves.Data(), count, threads, out = nodes.Data(), cancel] {
+          hash_tree(in, count, threads, out, *cancel);
+        },
+        [kept](Napi::Env) { return kept->Value(); });
+  });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new State(env));
   exports.Set("info", Napi::Function::New(env, info, "info"));
@@ -217,6 +242,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("useCudaModule", Napi::Function::New(env, use_cuda_module, "useCudaModule"));
   exports.Set("extractRowsFromDevice", Napi::Function::New(env, extract_from_device, "extractRowsFromDevice"));
   exports.Set("extractRows", Napi::Function::New(env, extract, "extractRows"));
+  exports.Set("merkleTree", Napi::Function::New(env, merkle_tree, "merkleTree"));
   exports.Set("Model", ModelWrap::define(env));
   exports.Set("Prefill", PrefillWrap::define(env));
   exports.Set("Sequence", SequenceWrap::define(env));

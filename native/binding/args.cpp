@@ -1,5 +1,7 @@
 #include "args.h"
 
+#include <algorithm>
+
 namespace poc::binding {
 
 SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts, const Napi::Value& positions,
@@ -10,7 +12,7 @@ SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts,
   if (sizes.size() != request.layers.size()) throw bad_argument("counts", "one a layer");
   size_t at = 0;
   for (size_t i = 0; i < sizes.size(); ++i) {
-    if (request.layers[i] >= num_layers || (i > 0 && request.layers[i] <= request.layers[i - 1]))
+    if (request.layers[i] > num_layers || (i > 0 && request.layers[i] <= request.layers[i - 1]))
       throw bad_argument("layers", "ascending layers of the model");
     if (sizes[i] == 0 || sizes[i] > flat.size() - at) throw bad_argument("counts", "the numbers of positions");
     request.positions.emplace_back(flat.begin() + static_cast<long>(at),
@@ -23,6 +25,24 @@ SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts,
   }
   if (at != flat.size()) throw bad_argument("positions", "as many as the counts say");
   return request;
+}
+
+SampleBytes sample_bytes(const Config& config, Dtype kv_dtype, size_t layer, size_t num_samples) {
+  if (layer == config.num_layers) return {num_samples * config.hidden_size * sizeof(float), 0};
+  const size_t bytes = num_samples * config.kv_size() * dtype_bytes(kv_dtype);
+  return {bytes, bytes};
+}
+
+Sampling read_sampling(const Napi::Object& o) {
+  Sampling s;
+  s.temperature = read_number(o, "temperature");
+  s.top_k = static_cast<uint32_t>(std::min<size_t>(read_size(o, "topK"), 0xffffffffu));
+  s.top_p = read_number(o, "topP");
+  const auto key = read_uint32s(o.Get("key"), "key");
+  if (key.size() != 2 || !(s.temperature >= 0) || !(s.top_p > 0)) throw bad_argument("sampling", "well formed");
+  s.key[0] = key[0];
+  s.key[1] = key[1];
+  return s;
 }
 
 Config read_config(const Napi::Object& o) {

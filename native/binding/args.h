@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/choose.h"
 #include "../core/config.h"
 #include "../core/dtype.h"
 #include "../core/sequence.h"
@@ -60,9 +61,28 @@ inline uint8_t* read_output(const Napi::Value& value, size_t bytes, const char* 
   return value.As<Napi::Uint8Array>().Data();
 }
 
-// layers, counts and positions, flattened: counts[i] positions belong to layers[i].
+// As above, a Float64Array of exactly `count` values.
+inline double* read_values(const Napi::Value& value, size_t count, const char* where) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+      value.As<Napi::Float64Array>().ElementLength() != count)
+    throw bad_argument(where, "a Float64Array of " + std::to_string(count) + " values");
+  return value.As<Napi::Float64Array>().Data();
+}
+
+// layers, counts and positions, flattened: counts[i] positions belong to layers[i], which may be the virtual layer.
 SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts, const Napi::Value& positions,
                            size_t num_layers, size_t first_position, size_t last_position);
+
+// Bytes of the samples of one layer, or of several.
+struct SampleBytes {
+  size_t k = 0, v = 0;
+};
+
+// Of `num_samples` rows at `layer`: K and V, or at the virtual layer hidden states in the place of K.
+SampleBytes sample_bytes(const Config& config, Dtype kv_dtype, size_t layer, size_t num_samples);
+
+// A NativeSampling.
+Sampling read_sampling(const Napi::Object& object);
 
 Config read_config(const Napi::Object& object);
 

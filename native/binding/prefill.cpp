@@ -1,6 +1,9 @@
 #include "../core/prefill.h"
 
+#include <algorithm>
 #include <deque>
+
+#include "../core/replay.h"
 
 #include "addon.h"
 #include "args.h"
@@ -53,7 +56,6 @@ Part read_part(const Napi::Object& object, const std::vector<Part>& before, cons
 // What a run owns. Memory is taken on the executor's thread, at the first layer.
 struct PrefillWrap::Run {
   std::shared_ptr<const Model> model;  // null when the run is over: the object may live on, the weights must not
-  size_t row_bytes = 0;
   std::vector<Part> parts;
   std::vector<std::atomic<bool>> dropped;  // of each part; set on the JS thread, cleared where it is done
   std::vector<size_t> num_sampled;         // at each layer up to the deepest one that is sampled
@@ -65,6 +67,10 @@ struct PrefillWrap::Run {
   std::unique_ptr<KvCache> cache;
   std::unique_ptr<poc::Prefill> pass;
   std::deque<LayerSamples> queued;  // layers that are computed or under way
+  // The virtual layer, once next() has resolved with it: its rows stay for replays, the rest is given back.
+  std::shared_ptr<Buffer> final_memory;
+  poc::Rows final_rows;
+  std::vector<uint32_t> final_places;  // in final_rows, of each sample
 
   void add(Part part) {
     for (size_t i = 0; i < part.samples.layers.size(); ++i) {
@@ -81,15 +87,70 @@ struct PrefillWrap::Run {
     pass = std::make_unique<poc::Prefill>(*model, *ops, *cache, parts, chunk_size, *cancel);
   }
 
-  bool begun() const { return pass != nullptr; }
+  SampleBytes bytes_of(size_t layer) const { return sample_bytes(model->config, kv_dtype, layer, num_sampled[layer]); }
+  bool begun() const { return ops != nullptr; }
+  bool virtual_layer() const { return num_sampled.size() > model->config.num_layers; }
 
   // Gives memory back on the thread that worked: it may have to wait for the device.
   void release() {
+    release_pass();
+    final_memory.reset();
+    ops.reset();
+    model.reset();
+  }
+
+  void release_pass() {
     queued.clear();
     pass.reset();
     cache.reset();
-    ops.reset();
-    model.reset();
+  }
+
+  // What replays need is kept.
+  void end_pass() {
+    if (!virtual_layer()) return release();
+    final_rows = pass->final_rows();
+    final_memory = pass->final_memory();
+    release_pass();
+  }
+
+  // Which rows of the virtual layer a part samples at these positions, each of which it must sample.
+  std::vector<uint32_t> final_rows_of(size_t part, const std::vector<uint32_t>& positions) const {
+    const auto of = [&](size_t i) -> const std::vector<uint32_t>* {
+      const SampleRequest& samples = parts[i].samples;
+      const bool sampled = !samples.layers.empty() && samples.layers.back() == model->config.num_layers;
+      return sampled ? &samples.positions.back() : nullptr;
+    };
+    size_t first = 0;  // of the part's samples
+    for (size_t i = 0; i < part; ++i) first += of(i) ? of(i)->size() : 0;
+    std::vector<uint32_t> rows;
+    for (const uint32_t position : positions) {
+      const std::vector<uint32_t>* sampled = of(part);
+      const auto found = sampled ? std::lower_bound(sampled->begin(), sampled->end(), position) : positions.end();
+      if (!sampled || found == sampled->end() || *found != position)
+        throw bad_argument("positions", "sampled at the virtual layer by the part");
+      rows.push_back(final_places[first + static_cast<size_t>(found - sampled->begin())]);
+    }
+    return rows;
+  }
+
+  // The arguments of replay(), but for the last one.
+  Replay read_replay(const Napi::CallbackInfo& info) const {
+    if (!final_memory) throw bad_argument("replay", "called after the virtual layer");
+    Replay claimed;
+    const size_t part = read_size(info[0], "part");
+    if (part >= parts.size()) throw bad_argument("part", "a part of this pass");
+    claimed.positions = read_uint32s(info[1], "positions");
+    claimed.tokens = read_uint32s(info[2], "tokens");
+    claimed.rows = final_rows_of(part, claimed.positions);
+    if (claimed.tokens.size() != claimed.positions.size()) throw bad_argument("tokens", "one a position");
+    for (const uint32_t token : claimed.tokens)
+      if (token >= model->config.vocab_size)
+        throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(model->config.vocab_size),
+                          std::to_string(token));
+    for (uint32_t& position : claimed.positions) ++position;  // where the token behind stands
+    if (info[3].IsObject()) claimed.sampling = read_sampling(info[3].As<Napi::Object>());
+    claimed.statistics = info[4].ToBoolean();
+    return claimed;
   }
 
   // A device that works on its own gets the next layer before this one's samples are waited for, so that
@@ -105,14 +166,16 @@ struct PrefillWrap::Run {
     if (queued.empty()) return;
     const LayerSamples front = std::move(queued.front());
     queued.pop_front();
-    front.copy(row_bytes, k, v);
+    front.copy(k, v);
+    if (front.layer == model->config.num_layers) final_places = front.places;
   }
 };
 
 Napi::Function PrefillWrap::define(Napi::Env env) {
   return DefineClass(env, "Prefill",
                      {StaticMethod("pageSlots", &PrefillWrap::page_slots), InstanceMethod("next", &PrefillWrap::next),
-                      InstanceMethod("drop", &PrefillWrap::drop), InstanceMethod("cancel", &PrefillWrap::cancel)});
+                      InstanceMethod("replay", &PrefillWrap::replay), InstanceMethod("drop", &PrefillWrap::drop),
+                      InstanceMethod("cancel", &PrefillWrap::cancel)});
 }
 
 PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<PrefillWrap>(info) {
@@ -121,7 +184,6 @@ PrefillWrap::PrefillWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Pref
     auto run = std::make_shared<Run>();
     run->model = owner.model();
     run->kv_dtype = read_dtype(info[2]);
-    run->row_bytes = run->model->config.kv_size() * dtype_bytes(run->kv_dtype);
     run->chunk_size = std::max<size_t>(1, read_size(info[3], "chunkSize"));
     if (!info[1].IsArray()) throw bad_argument("parts", "an array");
     const auto parts = info[1].As<Napi::Array>();
@@ -156,13 +218,13 @@ void PrefillWrap::drop(const Napi::CallbackInfo& info) {
 Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
-    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
+      if (*cancel_) throw Cancelled();  // the run may have no model any more
       const size_t num_layers = run->num_sampled.size();
       const bool done = next_layer_ == num_layers, last = next_layer_ + 1 == num_layers;
-      const size_t bytes = done ? 0 : run->num_sampled[next_layer_] * run->row_bytes;
-      uint8_t *k = read_output(info[0], bytes, "k"), *v = read_output(info[1], bytes, "v");
+      const SampleBytes bytes = done ? SampleBytes() : run->bytes_of(next_layer_);
+      uint8_t *k = read_output(info[0], bytes.k, "k"), *v = read_output(info[1], bytes.v, "v");
       const double layer = done ? -1 : static_cast<double>(next_layer_++);
       return executor(info.Env())
           .run(
@@ -174,7 +236,10 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
                 } release{*run};
                 try {
                   if (!done) run->step(k, v);
-                  if (last || *run->cancel) run->release();
+                  if (*run->cancel)
+                    run->release();
+                  else if (last)
+                    run->end_pass();
                 } catch (...) {
                   *run->cancel = true;  // a pass that failed half-way must not go on
                   run->release();
@@ -182,6 +247,35 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
                 }
               },
               [layer](Napi::Env env) { return Napi::Number::New(env, layer); });
+    } catch (...) {
+      run->busy = false;
+      throw;
+    }
+  });
+}
+
+Napi::Value PrefillWrap::replay(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::shared_ptr<Run> run = run_;
+    if (run->busy.exchange(true)) throw bad_argument("replay", "called after the previous call has settled");
+    try {
+      if (*cancel_) throw Cancelled();  // the run may have no model any more
+      auto claimed = std::make_shared<Replay>(run->read_replay(info));
+      double* out = read_values(info[5], claimed->rows.size() * kReplayValues, "out");
+      return executor(info.Env())
+          .run(
+              info.Env(), cancel_, {info.This(), info[5]},
+              [run, claimed, out] {
+                struct Release {  // whatever happens, the next call may come
+                  Run& run;
+                  ~Release() {
+                    if (*run.cancel) run.release();
+                    run.busy = false;
+                  }
+                } release{*run};
+                poc::replay(*run->model, *run->ops, run->final_rows, *claimed, *run->cancel, out);
+              },
+              [](Napi::Env env) { return env.Undefined(); });
     } catch (...) {
       run->busy = false;
       throw;

@@ -18,8 +18,12 @@ class PrefillWrap : public Napi::ObjectWrap<PrefillWrap> {
   // pageSlots(model, kvDtype): what a part's firstPosition must be a multiple of.
   static Napi::Value page_slots(const Napi::CallbackInfo& info);
   // next(k, v): Promise<number>: computes K and V of the next layer, writes the rows sampled there, parts in
-  // order, positions ascending (none: empty arrays), and gives the layer's number; -1 after the last one.
+  // order, positions ascending (none: empty arrays), and gives the layer's number; -1 after the last one. At the
+  // virtual layer k takes the final hidden states and v nothing.
   Napi::Value next(const Napi::CallbackInfo& info);
+  // replay(part, positions, tokens, sampling | null, statistics, out): Promise<void>: after the virtual layer's next()
+  // and before cancel(): what its hidden states at `positions` say of the tokens behind them; see core/replay.h.
+  Napi::Value replay(const Napi::CallbackInfo& info);
   // drop(part): its samples are not wanted any more; their rows still come, with unspecified contents.
   void drop(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);

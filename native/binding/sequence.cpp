@@ -1,6 +1,7 @@
 #include "sequence.h"
 
 #include "../core/choose.h"
+#include "../core/leaves.h"
 #include "addon.h"
 #include "args.h"
 #include "model.h"
@@ -17,34 +18,22 @@ struct SequenceWrap::Run {
   size_t length = 0;                        // JS thread
   std::vector<float> logits;
 
-  size_t row_bytes() const { return model->config.kv_size() * dtype_bytes(kv_dtype); }
   bool begun() const { return sequence != nullptr; }
   void release() {
     sequence.reset();
     model.reset();
   }
-  static size_t count(const SampleRequest& request) {
-    size_t rows = 0;
-    for (const auto& positions : request.positions) rows += positions.size();
-    return rows;
+  // Of what a call has requested.
+  SampleBytes bytes_of(const SampleRequest& request) const {
+    SampleBytes all;
+    for (size_t i = 0; i < request.layers.size(); ++i) {
+      const auto some = sample_bytes(model->config, kv_dtype, request.layers[i], request.positions[i].size());
+      all.k += some.k;
+      all.v += some.v;
+    }
+    return all;
   }
 };
-
-namespace {
-
-Sampling read_sampling(const Napi::Object& o) {
-  Sampling s;
-  s.temperature = read_number(o, "temperature");
-  s.top_k = static_cast<uint32_t>(std::min<size_t>(read_size(o, "topK"), 0xffffffffu));
-  s.top_p = read_number(o, "topP");
-  const auto key = read_uint32s(o.Get("key"), "key");
-  if (key.size() != 2 || !(s.temperature >= 0) || !(s.top_p > 0)) throw bad_argument("sampling", "well formed");
-  s.key[0] = key[0];
-  s.key[1] = key[1];
-  return s;
-}
-
-}  // namespace
 
 Napi::Function SequenceWrap::define(Napi::Env env) {
   return DefineClass(env, "Sequence",
@@ -85,17 +74,19 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
                             std::to_string(token));
       const size_t end = run->length + tokens.size();
       auto request = read_samples(info[1], info[2], info[3], c.num_layers, run->length, end - 1);
-      const size_t bytes = Run::count(request) * run->row_bytes();
-      uint8_t *k = read_output(info[4], bytes, "k"), *v = read_output(info[5], bytes, "v");
+      const SampleBytes bytes = run->bytes_of(request);
+      uint8_t *k = read_output(info[4], bytes.k, "k"), *v = read_output(info[5], bytes.v, "v");
       const bool choose = info[6].IsObject();
       const Sampling sampling = choose ? read_sampling(info[6].As<Napi::Object>()) : Sampling();
       uint8_t* logits = info[7].IsTypedArray() ? read_output(info[7], c.vocab_size * sizeof(float), "logits") : nullptr;
+      const size_t leaf_bytes = tokens.size() * (c.num_layers + 1) * kDigestBytes;
+      uint8_t* leaves = info[8].IsTypedArray() ? read_output(info[8], leaf_bytes, "leaves") : nullptr;
       auto chosen = std::make_shared<double>(-1);
       return executor(info.Env())
           .run(
-              info.Env(), cancel_, {info.This(), info[4], info[5], info[7]},
-              [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, chosen,
-               end] {
+              info.Env(), cancel_, {info.This(), info[4], info[5], info[7], info[8]},
+              [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, leaves,
+               chosen, end] {
                 struct Release {
                   Run& run;
                   ~Release() {
@@ -109,7 +100,8 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
                       std::make_unique<poc::Sequence>(run->model, run->kv_dtype, run->capacity, run->chunk_size);
                 const bool wanted = choose || logits;
                 run->logits.resize(wanted ? run->model->config.vocab_size : 0);
-                run->sequence->append(tokens, request, k, v, wanted ? run->logits.data() : nullptr, *run->cancel);
+                run->sequence->append(tokens, request, k, v, wanted ? run->logits.data() : nullptr, *run->cancel,
+                                      leaves);
                 if (choose)
                   *chosen = choose_token(run->logits.data(), run->logits.size(), sampling, static_cast<uint32_t>(end));
                 if (logits) memcpy(logits, run->logits.data(), run->logits.size() * sizeof(float));
@@ -132,10 +124,15 @@ void SequenceWrap::extract(const Napi::CallbackInfo& info) {
     const size_t position = read_size(info[1], "position");
     if (run.busy || !run.sequence || position >= run.sequence->length())
       throw bad_argument("position", "one whose K and V are in the cache");
-    for (const uint32_t layer : layers)
-      if (layer >= run.model->config.num_layers) throw bad_argument("layers", "layers of the model");
-    const size_t bytes = layers.size() * run.row_bytes();
-    uint8_t *k = read_output(info[2], bytes, "k"), *v = read_output(info[3], bytes, "v");
+    SampleBytes bytes;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const bool final = i + 1 == layers.size() && run.sequence->has_final(position);
+      if (layers[i] >= run.model->config.num_layers + (final ? 1 : 0))
+        throw bad_argument("layers", "layers of the model, or a virtual one that is kept");
+      const auto some = sample_bytes(run.model->config, run.kv_dtype, layers[i], 1);
+      bytes = {bytes.k + some.k, bytes.v + some.v};
+    }
+    uint8_t *k = read_output(info[2], bytes.k, "k"), *v = read_output(info[3], bytes.v, "v");
     run.sequence->extract(layers, static_cast<uint32_t>(position), k, v);
   });
 }

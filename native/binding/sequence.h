@@ -15,9 +15,9 @@ class SequenceWrap : public Napi::ObjectWrap<SequenceWrap> {
 
  private:
   struct Run;
-  // append(tokens, layers, counts, positions, k, v, sampling | null, logits | null): Promise<number>:
-  // extends the sequence, writes the requested rows and logits, and gives the token chosen for the next
-  // position (-1 without sampling).
+  // append(tokens, layers, counts, positions, k, v, sampling | null, logits | null, leaves | null): Promise<number>:
+  // extends the sequence, writes the requested rows (the virtual layer's into k alone), logits and leaf digests, and
+  // gives the token chosen for the next position (-1 without sampling).
   Napi::Value append(const Napi::CallbackInfo& info);
   // extract(layers, position, k, v): rows of one position, copied at once.
   void extract(const Napi::CallbackInfo& info);

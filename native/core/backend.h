@@ -106,6 +106,8 @@ class Backend {
   virtual size_t packed_bytes(size_t num_outputs, size_t num_inputs, Dtype dtype) const = 0;
   virtual std::unique_ptr<Ops> ops(const std::atomic<bool>& cancelled) = 0;
   virtual size_t row_stride(size_t cols) const = 0;  // floats between rows of activations
+  // Threads of the host that work beside its runs may use.
+  virtual size_t host_threads() const { return 1; }
   // Layout and bytes of one layer's K and V for `capacity` positions; `bytes` is for each of the two.
   virtual KvView kv_layout(const Config& config, Dtype dtype, size_t capacity, size_t* k_bytes,
                            size_t* v_bytes) const = 0;

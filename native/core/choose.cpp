@@ -1,6 +1,8 @@
 #include "choose.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -49,6 +51,80 @@ std::vector<uint32_t> candidates(const float* logits, size_t vocab_size, const S
   return ids;
 }
 
+void draw_words(const uint32_t key[2], uint32_t token, uint32_t position, uint32_t words[4]) {
+  const uint32_t counter[4] = {token, position, 0, 0};
+  philox(counter, key, words);
+}
+
+double noise_of(const uint32_t words[4]) {
+  const uint64_t bits = (static_cast<uint64_t>(words[0]) << 20) | (words[1] >> 12);
+  const double uniform = (static_cast<double>(bits) + 0.5) * 0x1p-52;  // in (0, 1), exact
+  return -log64(-log64(uniform));
+}
+
+// No noise is larger: a uniform is at most 1 - 2^-53, for which it is 53 ln 2 = 36.74.
+constexpr double kMostNoise = 36.8;
+
+// Ids are held against the best score so far, and most of them lose before their noise is known: first those that no
+// noise would help, then those whose uniform u cannot give the noise they need. Noise of at least d needs
+// 1 - u < -ln u <= e^-d, and 1 - u is more than (2^32 - 1 - w0) 2^-32, w0 the first word of Philox.
+class Contest {
+ public:
+  Contest(const float* logits, const Sampling& sampling, uint32_t position)
+      : logits_(logits), sampling_(sampling), position_(position) {}
+
+  void enter(uint32_t id) {
+    const double quotient = static_cast<double>(logits_[id]) / sampling_.temperature;
+    uint32_t words[4];
+    if (any_) {
+      if (quotient + kMostNoise < top_) return;  // rounding is monotone
+      draw_words(sampling_.key, id, position_, words);
+      if (cannot_win(quotient, words[0])) return;
+    } else {
+      draw_words(sampling_.key, id, position_, words);
+    }
+    const double score = quotient + noise_of(words);
+    if (!any_ || score > top_ || (score == top_ && id < best_)) best_ = id, top_ = score, any_ = true;
+  }
+
+  uint32_t best() const { return best_; }
+  double top() const { return top_; }
+
+ private:
+  static constexpr int kSteps = 8;          // of the table, for one unit of noise
+  static constexpr double kPlain = 0x1p20;  // below, the rounding of scores is far less than kMargin
+  static constexpr double kMargin = 0x1p-20;
+
+  bool cannot_win(double quotient, uint32_t first_word) const {
+    const double lacking = top_ - quotient - kMargin;
+    if (!(lacking > 0) || !(std::fabs(quotient) < kPlain && std::fabs(top_) < kPlain)) return false;
+    return ~first_word > limits()[static_cast<size_t>(lacking * kSteps)];
+  }
+
+  // At i: what 2^32 - 1 - w0 is at most where the noise is i / kSteps or more.
+  static const std::vector<uint32_t>& limits() {
+    static const std::vector<uint32_t> made = [] {
+      std::vector<uint32_t> out(static_cast<size_t>((kMostNoise + 1) * kSteps));
+      for (size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<uint32_t>(
+            std::min(exp64(-static_cast<double>(i) / kSteps) * (1 + 0x1p-30) * 0x1p32 + 1, 0x1p32 - 1));
+      return out;
+    }();
+    return made;
+  }
+
+  const float* logits_;
+  const Sampling& sampling_;
+  const uint32_t position_;
+  uint32_t best_ = 0;
+  double top_ = 0;
+  bool any_ = false;
+};
+
+double score_of(const float* logits, const Sampling& s, uint32_t id, uint32_t position) {
+  return static_cast<double>(logits[id]) / s.temperature + gumbel(s.key, id, position);
+}
+
 }  // namespace
 
 void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
@@ -65,27 +141,52 @@ void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
 }
 
 double gumbel(const uint32_t key[2], uint32_t token, uint32_t position) {
-  const uint32_t counter[4] = {token, position, 0, 0};
   uint32_t words[4];
-  philox(counter, key, words);
-  const uint64_t bits = (static_cast<uint64_t>(words[0]) << 20) | (words[1] >> 12);
-  const double uniform = (static_cast<double>(bits) + 0.5) * 0x1p-52;  // in (0, 1), exact
-  return -log64(-log64(uniform));
+  draw_words(key, token, position, words);
+  return noise_of(words);
+}
+
+Choice choose(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position, uint32_t claimed) {
+  const FloatEnvironment environment;
+  check_finite(logits, vocab_size);
+  const auto choice = [&](uint32_t id, double score, double claimed_score) {
+    return Choice{id, id == claimed || score == claimed_score ? 0.0 : score - claimed_score};
+  };
+  const uint32_t largest = greedy(logits, vocab_size);
+  if (sampling.temperature == 0) return choice(largest, logits[largest], logits[claimed]);
+
+  Contest contest(logits, sampling, position);
+  bool left = true;  // the claimed id, by top-k and top-p
+  if (sampling.top_p >= 1 && (sampling.top_k == 0 || sampling.top_k >= vocab_size)) {
+    contest.enter(largest);  // a good score to begin with
+    for (uint32_t id = 0; id < vocab_size; ++id) contest.enter(id);
+  } else {
+    const std::vector<uint32_t> ids = candidates(logits, vocab_size, sampling);
+    for (const uint32_t id : ids) contest.enter(id);
+    left = std::find(ids.begin(), ids.end(), claimed) != ids.end();
+  }
+  if (!left) return {contest.best(), std::numeric_limits<double>::infinity()};
+  return choice(contest.best(), contest.top(), score_of(logits, sampling, claimed, position));
 }
 
 uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position) {
+  return choose(logits, vocab_size, sampling, position, 0).id;
+}
+
+TokenStatistics token_statistics(const float* logits, size_t vocab_size, uint32_t token) {
   const FloatEnvironment environment;
   check_finite(logits, vocab_size);
-  if (sampling.temperature == 0) return greedy(logits, vocab_size);
-  std::vector<uint32_t> ids = candidates(logits, vocab_size, sampling);
-  uint32_t best = 0;
-  double top = 0;
-  bool any = false;
-  for (const uint32_t id : ids) {
-    const double score = static_cast<double>(logits[id]) / sampling.temperature + gumbel(sampling.key, id, position);
-    if (!any || score > top || (score == top && id < best)) best = id, top = score, any = true;
+  const double largest = logits[greedy(logits, vocab_size)];
+  double total = 0, first = 0, second = 0;
+  for (size_t id = 0; id < vocab_size; ++id) {
+    const double x = static_cast<double>(logits[id]) - largest, weight = exp64(x), moment = weight * x;
+    total = total + weight;
+    first = first + moment;
+    second = second + moment * x;
   }
-  return best;
+  const double log_total = log64(total), mean = first / total;
+  return {static_cast<double>(logits[token]) - largest - log_total, mean - log_total,
+          std::max(second / total - mean * mean, 0.0)};
 }
 
 }  // namespace poc

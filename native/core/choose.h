@@ -18,8 +18,31 @@ void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 // Standard Gumbel noise of `token` at `position`; the same on every machine.
 double gumbel(const uint32_t key[2], uint32_t token, uint32_t position);
 
-// The chosen id; `position` is the chosen token's own. Throws MODEL_NON_FINITE for a NaN or an infinity.
+// A choice, and how far it was from another one.
+struct Choice {
+  uint32_t id;
+  // Score of `id` less that of the claimed id: logit over temperature plus noise, or the logit where temperature is 0.
+  // 0 where they are equal, infinity where top-k or top-p leave the claimed id out.
+  double gap;
+};
+
+// `position` is the chosen token's own; `claimed` an id. Throws MODEL_NON_FINITE for a NaN or an infinity.
 // Algorithm: docs/NUMERICS.md, section 9.
+Choice choose(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position, uint32_t claimed);
+
+// The chosen id alone.
 uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position);
+
+// What a model says of one token, at temperature 1 over the whole vocabulary, in nats.
+struct TokenStatistics {
+  double log_probability;  // ln p(token)
+  double mean;             // sum of p ln p over the vocabulary: minus the entropy
+  double variance;         // of ln p under p
+};
+
+// In binary64. With m the largest logit, x = logit - m and ids in ascending order, three chains: Z = sum exp64(x),
+// S1 = sum exp64(x) x, S2 = sum exp64(x) x x. Then ln p = x - log64(Z), mean = S1 / Z - log64(Z), variance =
+// S2 / Z - (S1 / Z)^2, at least 0. Throws MODEL_NON_FINITE as choose() does.
+TokenStatistics token_statistics(const float* logits, size_t vocab_size, uint32_t token);
 
 }  // namespace poc

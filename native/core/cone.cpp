@@ -18,9 +18,9 @@ size_t lay_out(std::vector<Part>* parts, size_t page_slots) {
 Cone::Cone(const std::vector<Part>& parts, size_t num_layers) {
   for (const Part& part : parts) {
     const size_t deepest = part.samples.layers.empty() ? 0 : part.samples.layers.back() + 1;
-    num_layers_ = std::max(num_layers_, part.wanted != Wanted::samples ? num_layers : deepest);
+    num_layers_ = std::max(num_layers_, part.wanted != Wanted::samples ? num_layers : std::min(deepest, num_layers));
   }
-  asked_.resize(num_layers_);
+  asked_.resize(num_layers_ + 1);
   for (const Part& part : parts) add(part);
   sampled_ = asked_;
   for (std::vector<uint32_t>& rows : sampled_) {
@@ -38,6 +38,7 @@ void Cone::add(const Part& part) {
                      part.parent,
                      part.wanted,
                      shared_keys(part),
+                     {},
                      {},
                      {}});
   num_rows_ += part.tokens.size();
@@ -63,6 +64,7 @@ void Cone::add_samples(size_t range, const SampleRequest& samples) {
       while (position < ranges_[owner].first_position) owner = ranges_[owner].parent;
       const size_t row = position - ranges_[owner].first_position, layer = samples.layers[i];
       asked_[layer].push_back(static_cast<uint32_t>(ranges_[owner].first_row + row));
+      if (layer == num_layers_) ranges_[range].final_rows.push_back(asked_[layer].back());
       if (needs.empty() || needs.back().layer != layer || needs.back().range != owner)
         needs.push_back({layer, owner, 0});
       needs.back().rows = row + 1;
@@ -97,27 +99,45 @@ void Cone::count_needed() {
 }
 
 void Cone::drop(const std::vector<size_t>& parts) {
-  for (const size_t part : parts) ranges_[part].needs.clear();
+  for (const size_t part : parts) {
+    ranges_[part].needs.clear();
+    ranges_[part].final_rows.clear();
+  }
   count_needed();
+}
+
+// Rows whose hidden state is wanted, ascending, each once.
+std::vector<uint32_t> Cone::final_rows() const {
+  std::vector<uint32_t> rows;
+  for (const Range& range : ranges_) {
+    rows.insert(rows.end(), range.final_rows.begin(), range.final_rows.end());
+    if (range.wanted == Wanted::hidden) rows.push_back(static_cast<uint32_t>(range.first_row + range.rows - 1));
+  }
+  std::sort(rows.begin(), rows.end());
+  rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+  return rows;
 }
 
 std::vector<Span> Cone::rows(size_t layer) const {
   std::vector<Span> spans;
-  for (const Range& range : ranges_) {
-    const size_t rows = range.needed[layer];
-    if (layer == num_layers_ && range.wanted == Wanted::hidden) spans.push_back({range.first_row + range.rows - 1, 1});
-    if (rows == 0) continue;
-    if (spans.empty() || range.first_row - (spans.back().first_row + spans.back().rows) > kJoinedGap)
-      spans.push_back({range.first_row, rows});
+  const auto add = [&](size_t first, size_t rows) {
+    if (spans.empty() || first - (spans.back().first_row + spans.back().rows) > kJoinedGap)
+      spans.push_back({first, rows});
     else
-      spans.back().rows = range.first_row + rows - spans.back().first_row;
-  }
+      spans.back().rows = first + rows - spans.back().first_row;
+  };
+  if (layer == num_layers_)
+    for (const uint32_t row : final_rows()) add(row, 1);
+  else
+    for (const Range& range : ranges_)
+      if (range.needed[layer] > 0) add(range.first_row, range.needed[layer]);
   return spans;
 }
 
 bool Cone::only_samples(size_t layer) const {
   const auto verified = [](const Range& range) { return range.wanted == Wanted::samples; };
-  return layer + 1 == num_layers_ && !sampled_[layer].empty() && std::all_of(ranges_.begin(), ranges_.end(), verified);
+  return layer + 1 == num_layers_ && !virtual_layer() && !sampled_[layer].empty() &&
+         std::all_of(ranges_.begin(), ranges_.end(), verified);
 }
 
 std::vector<uint32_t> Cone::sample_places(size_t layer) const {

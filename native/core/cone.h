@@ -8,7 +8,8 @@
 
 namespace poc {
 
-// Which positions to copy out at which layers: layers ascending, positions strictly increasing.
+// Which positions to copy out at which layers: layers ascending, positions strictly increasing. Behind the last layer
+// stands the virtual one, index num_layers: its samples are the final hidden states, after the final norm.
 struct SampleRequest {
   std::vector<uint32_t> layers;
   std::vector<std::vector<uint32_t>> positions;
@@ -55,15 +56,16 @@ class Cone {
   void drop(const std::vector<size_t>& parts);
 
   size_t num_rows() const { return num_rows_; }  // of all parts together
-  // Layers to visit: up to the deepest one that is sampled, or all.
+  // Layers to visit, the virtual one aside: up to the deepest one that is sampled, or all.
   size_t num_layers() const { return num_layers_; }
-  // Rows that need K and V at `layer`; behind the last layer, those whose hidden state is wanted. Parts are joined
-  // where few rows lie between them: to compute those as well costs less than to go through the layer's weights once
-  // more.
+  // Whether the virtual layer is sampled; num_layers() is then the model's.
+  bool virtual_layer() const { return !sampled_[num_layers_].empty(); }
+  // Rows that need K and V at `layer`; at num_layers(), those whose hidden state is wanted. Rows are joined where few
+  // lie between them: to compute those as well costs less than to go through the layer's weights once more.
   std::vector<Span> rows(size_t layer) const;
   // Whether only the sampled rows are needed at `layer`, and of them only K and V.
   bool only_samples(size_t layer) const;
-  // Rows sampled at `layer`, ascending, each once.
+  // Rows sampled at `layer`, which may be num_layers(), ascending, each once.
   const std::vector<uint32_t>& sampled_rows(size_t layer) const { return sampled_[layer]; }
   // For each sample of `layer`, parts in order, positions ascending: its place in sampled_rows().
   std::vector<uint32_t> sample_places(size_t layer) const;
@@ -79,13 +81,15 @@ class Cone {
     size_t first_row, rows, first_position, first_slot, parent;
     Wanted wanted;
     std::vector<SharedKeys> shared;
-    std::vector<Need> needs;     // for its samples
-    std::vector<size_t> needed;  // at each layer: leading rows
+    std::vector<Need> needs;           // for its samples
+    std::vector<uint32_t> final_rows;  // that it samples at the virtual layer, of itself or of those it continues
+    std::vector<size_t> needed;        // at each layer, the virtual one too: leading rows
   };
   void add(const Part& part);
   void add_samples(size_t range, const SampleRequest& samples);
   std::vector<SharedKeys> shared_keys(const Part& part) const;
   void count_needed();
+  std::vector<uint32_t> final_rows() const;
 
   std::vector<Range> ranges_;
   std::vector<std::vector<uint32_t>> asked_, sampled_;  // at each layer: rows in the parts' order; see sampled_rows()

@@ -5,12 +5,12 @@
 
 namespace poc {
 
-void LayerSamples::copy(size_t row_bytes, uint8_t* k, uint8_t* v) const {
+void LayerSamples::copy(uint8_t* k_out, uint8_t* v_out) const {
   if (!rows) return;
-  const char* data = static_cast<const char*>(rows->wait());
+  const uint8_t *all_k = k(), *all_v = v();
   for (size_t i = 0; i < places.size(); ++i) {
-    memcpy(k + i * row_bytes, data + places[i] * row_bytes, row_bytes);
-    memcpy(v + i * row_bytes, data + (num_rows + places[i]) * row_bytes, row_bytes);
+    memcpy(k_out + i * k_bytes, all_k + places[i] * stride, k_bytes);
+    if (v_bytes > 0) memcpy(v_out + i * v_bytes, all_v + places[i] * stride, v_bytes);
   }
 }
 
@@ -29,15 +29,15 @@ Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector
   };
   const size_t wide = std::max({c.q_size(), c.kv_size(), c.intermediate_size, c.hidden_size});
   hidden_buffer_ = floats(cone_.num_rows(), c.hidden_size);
-  hidden_ = {float_data(*hidden_buffer_), cone_.num_rows(), c.hidden_size, backend.row_stride(c.hidden_size)};
+  hidden_ = rows_in(*hidden_buffer_, cone_.num_rows(), c.hidden_size);
   for (size_t which = 0; which < 3; ++which) scratch_[which] = floats(chunk_size_, which == 0 ? c.hidden_size : wide);
   upload_lists(parts);
   ops_.embed(model.weights.embedding, tokens_, hidden_);
 }
 
 // Everything that ops index with, in one copy: tokens, positions and slots of the rows; for each sampled
-// layer, which sample a row becomes; for a deepest layer that needs only its samples, their rows and
-// positions instead, and the numbers 0, 1, ..
+// layer, which sample a row becomes; for a deepest layer that needs only its samples, and for the virtual one, their
+// rows and positions instead, and the numbers 0, 1, ..
 void Prefill::upload_lists(const std::vector<Part>& parts) {
   const size_t rows = cone_.num_rows(), last = cone_.num_layers() - 1;
   std::vector<uint32_t> all, positions, slots;
@@ -58,7 +58,9 @@ void Prefill::upload_lists(const std::vector<Part>& parts) {
     all.resize(all.size() + rows, static_cast<uint32_t>(-1));
     for (size_t i = 0; i < sampled.size(); ++i) all[starts[layer] + sampled[i]] = static_cast<uint32_t>(i);
   }
-  const std::vector<uint32_t> gathered = cone_.only_samples(last) ? cone_.sampled_rows(last) : std::vector<uint32_t>();
+  std::vector<uint32_t> gathered;
+  if (cone_.only_samples(last)) gathered = cone_.sampled_rows(last);
+  if (cone_.virtual_layer()) gathered = cone_.sampled_rows(last + 1);
   const size_t gathered_at = all.size();
   all.insert(all.end(), gathered.begin(), gathered.end());
   for (const uint32_t row : gathered) all.push_back(positions[row]);
@@ -73,7 +75,7 @@ void Prefill::upload_lists(const std::vector<Part>& parts) {
   gathered_rows_ = base + gathered_at;
   gathered_samples_ = reinterpret_cast<const int32_t*>(gathered_rows_ + 2 * gathered.size());
   rope_ = make_rope(base + rows, rows);
-  if (!gathered.empty()) gathered_rope_ = make_rope(gathered_rows_ + gathered.size(), gathered.size());
+  if (cone_.only_samples(last)) gathered_rope_ = make_rope(gathered_rows_ + gathered.size(), gathered.size());
 }
 
 Prefill::RopeRows Prefill::make_rope(const uint32_t* positions, size_t count) {
@@ -91,7 +93,8 @@ bool Prefill::next() {
   if (next_layer_ > 0) finish(next_layer_ - 1);
   if (next_layer_ == cone_.num_layers()) {
     finished_ = true;
-    return false;
+    if (cone_.virtual_layer()) write_final();
+    return cone_.virtual_layer();
   }
   const size_t layer = next_layer_++;
   if (cone_.only_samples(layer))
@@ -145,11 +148,28 @@ void Prefill::write_sampled_kv(size_t layer) {
   end_samples(sampled);
 }
 
+// Sampled rows of the virtual layer: gathered, and through the final norm.
+void Prefill::write_final() {
+  const size_t layer = cone_.num_layers(), cols = model_.config.hidden_size, rows = cone_.sampled_rows(layer).size();
+  const size_t stride = model_.backend->row_stride(cols) * sizeof(float);
+  final_buffer_ = model_.backend->allocate(rows * stride);
+  final_ = rows_in(*final_buffer_, rows, cols);
+  for_chunks({{0, rows}}, [&](size_t row, size_t count) {
+    const Rows gathered = scratch(1, count, cols);
+    ops_.gather(hidden_, gathered_rows_ + row, gathered);
+    ops_.rmsnorm(gathered, model_.weights.final_norm.data(), eps(), final_.from(row, count));
+  });
+  samples_ = {layer, rows, cols * sizeof(float), 0, stride, nullptr, cone_.sample_places(layer)};
+  samples_.rows = ops_.download(final_buffer_, rows * stride);
+}
+
 // Memory for the layer's samples, K then V; null when there are none.
 std::shared_ptr<Buffer> Prefill::begin_samples(size_t layer, RopeKvArgs* args) {
-  samples_ = {layer, cone_.sampled_rows(layer).size(), nullptr, cone_.sample_places(layer)};
+  const size_t row_bytes = args->cache.row_bytes();
+  samples_ = {layer,   cone_.sampled_rows(layer).size(), row_bytes, row_bytes, row_bytes,
+              nullptr, cone_.sample_places(layer)};
   if (samples_.num_rows == 0) return nullptr;
-  const size_t bytes = samples_.num_rows * args->cache.row_bytes();
+  const size_t bytes = samples_.num_rows * row_bytes;
   std::shared_ptr<Buffer> buffer = model_.backend->allocate(2 * bytes);
   args->sampled_k = buffer->data();
   args->sampled_v = static_cast<char*>(buffer->data()) + bytes;
@@ -157,7 +177,7 @@ std::shared_ptr<Buffer> Prefill::begin_samples(size_t layer, RopeKvArgs* args) {
 }
 
 void Prefill::end_samples(const std::shared_ptr<Buffer>& sampled) {
-  if (sampled) samples_.rows = ops_.download(sampled, 2 * samples_.num_rows * cache_.layer(0).row_bytes());
+  if (sampled) samples_.rows = ops_.download(sampled, 2 * samples_.num_rows * samples_.stride);
 }
 
 void Prefill::rotate_by(const RopeRows& rope, size_t row, RopeKvArgs* args) const {
@@ -219,8 +239,10 @@ void Prefill::feed_forward(const LayerWeights& w, size_t row, size_t count) {
   ops_.add(x, normed);
 }
 
-Rows Prefill::scratch(size_t which, size_t rows, size_t cols) const {
-  return {float_data(*scratch_[which]), rows, cols, model_.backend->row_stride(cols)};
+Rows Prefill::scratch(size_t which, size_t rows, size_t cols) const { return rows_in(*scratch_[which], rows, cols); }
+
+Rows Prefill::rows_in(Buffer& buffer, size_t rows, size_t cols) const {
+  return {float_data(buffer), rows, cols, model_.backend->row_stride(cols)};
 }
 
 }  // namespace poc

@@ -9,15 +9,21 @@
 
 namespace poc {
 
-// K and V rows of one layer's samples on their way to the host: all of K, then all of V, each
-// (num_rows, num_kv_heads, head_dim) in the cache's dtype. A row that several parts share and sample is there once.
+// Rows of one layer's samples on their way to the host: K and V of a position, in the cache's dtype, or the final
+// hidden state of the virtual layer, in fp32, which takes the place of K. A row that several parts share and sample
+// is there once.
 struct LayerSamples {
   size_t layer = 0, num_rows = 0;
-  std::unique_ptr<Download> rows;  // null when the layer has none
-  std::vector<uint32_t> places;    // of each sample, parts in order, positions ascending: its row
+  size_t k_bytes = 0, v_bytes = 0;  // of one row
+  size_t stride = 0;                // bytes from one K to the next, or from one V to the next; all of V comes behind K
+  std::unique_ptr<Download> rows;   // null when the layer has none
+  std::vector<uint32_t> places;     // of each sample, parts in order, positions ascending: its row
 
+  // Waits for the rows.
+  const uint8_t* k() const { return static_cast<const uint8_t*>(rows->wait()); }
+  const uint8_t* v() const { return k() + num_rows * stride; }
   // Waits, and writes K and V of each sample in the order of `places`.
-  void copy(size_t row_bytes, uint8_t* k, uint8_t* v) const;
+  void copy(uint8_t* k_out, uint8_t* v_out) const;
 };
 
 // One pass over one or several sequences, packed behind one another: each gets the bits it has alone.
@@ -32,13 +38,17 @@ class Prefill {
   // What only these parts' samples need is left out from the next layer on; what then stands in their place is
   // unspecified.
   void drop(const std::vector<size_t>& parts) { cone_.drop(parts); }
-  // Queues the work up to K and V of the next layer; false once all layers of the cone were visited and
-  // what is needed of the last one is complete.
+  // Queues the work up to K and V of the next layer, or up to the virtual layer's rows where it is sampled; false once
+  // all layers of the cone were visited and what is needed of the last one is complete.
   bool next();
   // The samples of the layer that the last true next() reached.
   LayerSamples take_samples() { return std::move(samples_); }
   // The last row's hidden state after the last layer: (1, hidden_size). Where the last part wants it.
   Rows last_hidden() const { return hidden_.from(hidden_.rows - 1, 1); }
+  // The virtual layer's rows, as sampled, where next() has reached it: (num_rows, hidden_size).
+  Rows final_rows() const { return final_; }
+  // The memory that they are in.
+  std::shared_ptr<Buffer> final_memory() const { return final_buffer_; }
 
  private:
   // Cosines and sines of a list of positions, each (positions, head_dim / 2).
@@ -53,6 +63,7 @@ class Prefill {
   void for_chunks(const std::vector<Span>& spans, F f);
   void write_kv(size_t layer);
   void write_sampled_kv(size_t layer);
+  void write_final();
   std::shared_ptr<Buffer> begin_samples(size_t layer, RopeKvArgs* args);
   void end_samples(const std::shared_ptr<Buffer>& sampled);
   void rotate_by(const RopeRows& rope, size_t row, RopeKvArgs* args) const;
@@ -61,6 +72,7 @@ class Prefill {
   void attend(const LayerWeights& w, size_t layer, size_t row, size_t count);
   void feed_forward(const LayerWeights& w, size_t row, size_t count);
   Rows scratch(size_t which, size_t rows, size_t cols) const;
+  Rows rows_in(Buffer& buffer, size_t rows, size_t cols) const;
   float eps() const { return static_cast<float>(model_.config.rms_norm_eps); }
   static float* float_data(Buffer& buffer) { return static_cast<float*>(buffer.data()); }
 
@@ -79,8 +91,10 @@ class Prefill {
   const int32_t* gathered_samples_ = nullptr;
   std::vector<const int32_t*> sample_lists_;  // at each layer: null, or (rows)
   std::unique_ptr<Buffer> hidden_buffer_, scratch_[3];
+  std::shared_ptr<Buffer> final_buffer_;
   RopeRows rope_, gathered_rope_;  // of all rows; of a deepest layer's samples
   Rows hidden_;                    // (rows, hidden_size): the residual stream
+  Rows final_;                     // see final_rows()
 };
 
 }  // namespace poc

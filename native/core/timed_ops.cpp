@@ -93,6 +93,7 @@ class TimedBackend : public Backend {
     return std::make_unique<TimedOps>(inner_->ops(cancelled), *times_);
   }
   size_t row_stride(size_t cols) const override { return inner_->row_stride(cols); }
+  size_t host_threads() const override { return inner_->host_threads(); }
   KvView kv_layout(const Config& config, Dtype dtype, size_t capacity, size_t* k_bytes,
                    size_t* v_bytes) const override {
     return inner_->kv_layout(config, dtype, capacity, k_bytes, v_bytes);

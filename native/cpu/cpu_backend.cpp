@@ -258,6 +258,8 @@ class CpuBackend : public Backend {
     return stride % 1024 == 0 ? stride + kPanel : stride;
   }
 
+  size_t host_threads() const override { return pool_.num_threads(); }
+
   // K: panels of 32 positions, each (head, dim, 32), what a tile of scores reads. V: (head, position,
   // padded dim), what a tile of weighted sums reads.
   KvView kv_layout(const Config& config, Dtype dtype, size_t capacity, size_t* k_bytes,

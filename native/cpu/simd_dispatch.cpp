@@ -1,6 +1,7 @@
 #include "simd_dispatch.h"
 
 #include "../core/error.h"
+#include "../core/sha256.h"
 #include "cpu_backend.h"
 
 namespace poc::cpu {
@@ -72,6 +73,7 @@ std::vector<std::string> cpu_features() {
 #elif defined(__aarch64__)
   found.emplace_back("neon");
 #endif
+  if (sha256_codes().size() > 1) found.emplace_back(sha256_codes().front().name);
   return found;
 }
 

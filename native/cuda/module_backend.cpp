@@ -1,7 +1,9 @@
 #include "module_backend.h"
 
+#include <algorithm>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "../core/error.h"
 
@@ -159,6 +161,7 @@ class ModuleBackend : public Backend {
     return std::make_unique<ModuleOps>(handle_, cancelled);
   }
   size_t row_stride(size_t cols) const override { return api().row_stride(cols); }
+  size_t host_threads() const override { return std::clamp(std::thread::hardware_concurrency(), 1u, 16u); }
   KvView kv_layout(const Config& config, Dtype dtype, size_t capacity, size_t* k_bytes,
                    size_t* v_bytes) const override {
     return api().kv_layout(config.num_kv_heads, config.head_dim, dtype, capacity, k_bytes, v_bytes);

@@ -91,6 +91,72 @@ void top_p_stops_where_the_sum_is_reached() {
   CHECK((choices(ratio, sampling_of(1, 0, 0.87)) == Ids{0, 2, 3}));
 }
 
+// The formula of section 9 for all ids, none left out.
+Choice plain_choice(const std::vector<float>& logits, const Sampling& s, uint32_t position, uint32_t claimed) {
+  const auto score = [&](uint32_t id) { return logits[id] / s.temperature + gumbel(s.key, id, position); };
+  uint32_t best = 0;
+  for (uint32_t id = 1; id < logits.size(); ++id)
+    if (score(id) > score(best)) best = id;
+  return {best, best == claimed || score(best) == score(claimed) ? 0 : score(best) - score(claimed)};
+}
+
+void hold_plain(const std::vector<float>& logits, const Sampling& s, uint32_t position, uint32_t claimed,
+                const std::string& what) {
+  const Choice got = choose(logits.data(), logits.size(), s, position, claimed);
+  const Choice expected = plain_choice(logits, s, position, claimed);
+  CHECK(got.id == expected.id && got.gap == expected.gap, what, ": ", got.id, " by ", got.gap, " for ", expected.id,
+        " by ", expected.gap);
+}
+
+// Ids are left out before their noise is known; none may be that could win.
+void what_is_left_out_could_not_have_won() {
+  Random random(54);
+  const int rounds = quick() ? 20 : 250;
+  for (int round = 0; round < rounds; ++round) {
+    Sampling s = sampling_of(0.05 + random.unit() * 2, 0, 1);
+    s.key[0] = static_cast<uint32_t>(random.next()), s.key[1] = static_cast<uint32_t>(random.next());
+    const auto position = static_cast<uint32_t>(random.next()), claimed = static_cast<uint32_t>(random.below(300));
+    // Spreads from a few units to where one step of the score is larger than any noise.
+    for (const double scale : {0.0, 1.0, 6.0, 30.0, 1e5, 3e6, 1e15, 1e30}) {
+      std::vector<float> logits(300 + random.below(700));
+      for (float& logit : logits) logit = static_cast<float>(random.bell() * scale);
+      hold_plain(logits, s, position, claimed, text("scale ", scale));
+    }
+    // Logits that make up for the noise, all around offsets of any size: every score is as good as the others'.
+    for (const double offset : {0.0, 20.0, -300.0, 1e6, 2e6, -1e9, 0x1p50}) {
+      std::vector<float> logits;
+      for (uint32_t id = 0; id < 600; ++id)
+        logits.push_back(static_cast<float>((offset - gumbel(s.key, id, position)) * s.temperature));
+      hold_plain(logits, s, position, claimed, text("offset ", offset));
+      logits[random.below(600)] += 1;
+      hold_plain(logits, s, position, claimed, text("offset ", offset, " and one above"));
+    }
+  }
+}
+
+void a_gap_is_the_difference_of_scores() {
+  const std::vector<float> logits{2, -1, 2, 0.5f};
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto gap = [&](const Sampling& s, uint32_t claimed) {
+    return choose(logits.data(), logits.size(), s, 9, claimed).gap;
+  };
+  CHECK(gap({}, 0) == 0 && gap({}, 2) == 0 && gap({}, 1) == 3 && gap({}, 3) == 1.5);
+  CHECK(gap(sampling_of(0, 1, 0.1), 1) == 3, "top-k and top-p do not matter");
+  for (const Sampling& s : {sampling_of(1, 2, 1), sampling_of(0.5, 0, 0.5), sampling_of(2, 3, 0.6)}) {
+    const Ids left = choices(logits, s);
+    CHECK(!left.empty() && left.size() < 4);
+    const uint32_t chosen = choose(logits, s, 9);
+    for (uint32_t id = 0; id < 4; ++id) {
+      const double score = logits[chosen] / s.temperature + gumbel(s.key, chosen, 9);
+      const double expected = left.count(id) ? score - (logits[id] / s.temperature + gumbel(s.key, id, 9)) : inf;
+      CHECK(gap(s, id) == (id == chosen ? 0 : expected), id);
+    }
+  }
+  const std::vector<float> far{-3e38f, 3e38f};  // quotients overflow
+  CHECK(choose(far.data(), 2, sampling_of(5e-324, 0, 1), 0, 0).gap == inf);
+  CHECK(choose(far.data(), 2, sampling_of(5e-324, 0, 1), 0, 1).gap == 0);
+}
+
 // Full sort, sums in long double, every candidate scored. Sets `unclear` where rounding could decide.
 uint32_t brute_force(const std::vector<float>& logits, const Sampling& s, uint32_t position, bool* unclear) {
   std::vector<uint32_t> ids;
@@ -187,6 +253,8 @@ int main() {
   RUN(top_p_stops_where_the_sum_is_reached);
   RUN(any_choice_is_the_brute_forces);
   RUN(choices_follow_the_softmax);
+  RUN(what_is_left_out_could_not_have_won);
+  RUN(a_gap_is_the_difference_of_scores);
   RUN(the_choice_is_pure);
   RUN(tiny_temperatures_do_not_fail);
   return result();

@@ -1,6 +1,7 @@
 // The CUDA backend on the emulated device, through the module's own interface: K, V and logits of whole passes
 // are the CPU backend's, under every schedule of copies, streams and threads.
-#include "../core/prefill.h"
+#include "../core/leaves.h"
+#include "../core/replay.h"
 #include "../cuda/module_backend.h"
 #include "../emulator/emulator.h"
 #include "packed_pass.h"
@@ -132,6 +133,33 @@ void shared_prefixes_have_the_bits_they_have_alone() {
   }
 }
 
+// Leaf digests are hashed while the device goes on, and logits are looked at while it computes the next ones.
+void leaves_and_replay_are_the_cpu_s() {
+  for (const Schedule& schedule : schedules())
+    for (const RandomModel& m : random_models()) {
+      const std::vector<uint32_t> tokens = m.tokens(40);
+      const auto last = static_cast<uint32_t>(m.config.num_layers);
+      const std::vector<uint32_t> positions{0, 1, 17, 38}, claimed{3, 4, 5, 6}, rows{3, 0, 1, 2};
+      std::vector<std::vector<uint8_t>> leaves;
+      std::vector<std::vector<double>> values;
+      for (const bool device : {false, true}) {
+        set(schedule);
+        const auto model = device ? m.load_on(device_backend()) : m.load(2, "auto");
+        leaves.emplace_back(tokens.size() * (last + 1) * kDigestBytes);
+        Sequence(model, m.kv, 40, 16).append(tokens, {}, nullptr, nullptr, nullptr, never, leaves.back().data());
+        const auto ops = model->backend->ops(never);
+        KvCache cache(*model, m.kv, 40, 1);
+        Prefill pass(*model, *ops, cache, {{tokens, {{last}, {positions}}}}, 16, never);
+        while (pass.next()) pass.take_samples();
+        values.emplace_back(rows.size() * kReplayValues);
+        const Replay request{rows, claimed, positions, Sampling{0.9, 0, 1, {1, 2}}, true};
+        replay(*model, *ops, pass.final_rows(), request, never, values.back().data());
+      }
+      CHECK(leaves[0] == leaves[1], m.name, " ", schedule.name);
+      CHECK(!memcmp(values[0].data(), values[1].data(), values[0].size() * sizeof(double)), m.name, schedule.name);
+    }
+}
+
 void streamed_layers_have_the_same_bits() {
   for (const Schedule& schedule : schedules()) {
     set(schedule);
@@ -166,7 +194,7 @@ void a_cancelled_run_leaves_the_model_usable() {
       KvCache cache(*model, m.kv, 64, 1);
       const std::string error = error_of([&] {
         const auto ops = model->backend->ops(cancelled);
-        Prefill pass(*model, *ops, cache, {{tokens, {{0, 2}, {{39}, {39}}}, 0, 0, Wanted::samples}}, 16, cancelled);
+        Prefill pass(*model, *ops, cache, {{tokens, {{0, 3}, {{39}, {39}}}, 0, 0, Wanted::samples}}, 16, cancelled);
         std::vector<LayerSamples> queued;
         for (int layer = 0; layer < after && pass.next(); ++layer) queued.push_back(pass.take_samples());
         cancelled = true;
@@ -232,6 +260,7 @@ int main() {
   RUN(decoding_has_the_cpu_s_bits);
   RUN(packed_sequences_have_the_bits_they_have_alone);
   RUN(shared_prefixes_have_the_bits_they_have_alone);
+  RUN(leaves_and_replay_are_the_cpu_s);
   RUN(streamed_layers_have_the_same_bits);
   RUN(a_cancelled_run_leaves_the_model_usable);
   RUN(errors_are_typed_and_nothing_leaks);

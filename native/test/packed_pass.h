@@ -30,9 +30,12 @@ inline std::vector<Part> parts_of(const std::vector<Packed>& sequences) {
 // Samples of one layer, as the pass hands them over, are those of the sequences that are not dropped.
 inline void hold_layer(const LayerSamples& got, const std::vector<Packed>& sequences, const std::vector<bool>& dropped,
                        const std::string& what) {
-  const size_t row = sequences[0].full.row_bytes;
-  std::vector<uint8_t> k(got.places.size() * row + 1, 0xa5), v = k;
-  got.copy(row, k.data(), v.data());
+  const PassResult& some = sequences[0].full;
+  const bool final = got.layer == some.k.size();
+  const size_t row = final ? some.hidden_bytes : some.row_bytes, v_row = final ? 0 : row;
+  std::vector<uint8_t> k(got.places.size() * row + 1, 0xa5), v(got.places.size() * v_row + 1, 0xa5);
+  got.copy(k.data(), v.data());
+  CHECK(got.rows == nullptr || (got.k_bytes == row && got.v_bytes == v_row), what);
   size_t at = 0;
   for (size_t part = 0; part < sequences.size(); ++part) {
     const Packed& one = sequences[part];
@@ -41,9 +44,11 @@ inline void hold_layer(const LayerSamples& got, const std::vector<Packed>& seque
       for (const uint32_t position : one.samples.positions[i]) {
         const std::string where = text(what, " part ", part, " layer ", got.layer, " position ", position);
         CHECK(at < got.places.size(), where);
+        const uint8_t* expected = (final ? one.full.hidden : one.full.k[got.layer]).data() + position * row;
         if (!dropped[part]) {
-          CHECK(!memcmp(k.data() + at * row, one.full.k[got.layer].data() + position * row, row), "k ", where);
-          CHECK(!memcmp(v.data() + at * row, one.full.v[got.layer].data() + position * row, row), "v ", where);
+          CHECK(!memcmp(k.data() + at * row, expected, row), "k ", where);
+          if (!final)
+            CHECK(!memcmp(v.data() + at * row, one.full.v[got.layer].data() + position * row, row), "v ", where);
         }
         ++at;
       }
@@ -107,6 +112,7 @@ struct Branch {
 inline std::vector<Packed> branched(const RandomModel& m, std::shared_ptr<const Model> alone, Random& random,
                                     const std::vector<Branch>& branches) {
   std::vector<Packed> sequences;
+  const auto num_layers = static_cast<uint32_t>(m.config.num_layers + random.below(2));  // with the virtual one, or not
   for (const Branch& branch : branches) {
     Packed one;
     one.parent = branch.parent, one.shared = branch.shared;
@@ -117,8 +123,7 @@ inline std::vector<Packed> branched(const RandomModel& m, std::shared_ptr<const 
     for (size_t i = 0; i < branch.own; ++i)
       one.tokens.push_back(static_cast<uint32_t>(random.below(m.config.vocab_size)));
     one.full = whole_pass(alone, m.kv, one.tokens, 64);
-    one.samples =
-        random_request(random, static_cast<uint32_t>(m.config.num_layers), static_cast<uint32_t>(one.tokens.size()));
+    one.samples = random_request(random, num_layers, static_cast<uint32_t>(one.tokens.size()));
     sequences.push_back(std::move(one));
   }
   return sequences;

@@ -2,6 +2,7 @@
 // cancelled pass leaves behind.
 #include "../core/prefill.h"
 
+#include <cmath>
 #include <thread>
 
 #include "../core/sequence.h"
@@ -78,8 +79,7 @@ void cones_of_samples_give_the_rows_of_full_passes() {
     for (const std::string& simd : cpu::available_simd()) {
       const auto model = m.load(2, simd);
       const PassResult full = whole_pass(model, m.kv, tokens, 64);
-      const auto last = static_cast<uint32_t>(tokens.size() - 1),
-                 deepest = static_cast<uint32_t>(m.config.num_layers - 1);
+      const auto last = static_cast<uint32_t>(tokens.size() - 1), deepest = static_cast<uint32_t>(m.config.num_layers);
       const auto hold = [&](const SampleRequest& request, size_t chunk) {
         hold_packed(*model, m.kv, {{tokens, request, full}}, chunk, m.name);
       };
@@ -87,9 +87,47 @@ void cones_of_samples_give_the_rows_of_full_passes() {
       hold({{0}, {{last}}}, 64);
       hold({{deepest}, {{1, last}}}, 7);
       hold({{0, deepest}, {{last}, {0}}}, 1);  // deeper layers need one row
+      hold({{deepest - 1, deepest}, {{last}, {last / 2}}}, 9);
+      hold({{deepest - 1, deepest}, {{0}, {0, last}}}, 64);
       for (int round = 0; round < (quick() ? 2 : 8); ++round)
         hold(random_request(random, deepest + 1, last + 1), 1 + random.below(80));
     }
+  }
+}
+
+// The virtual layer's rows, times the head's rows by hand, are the logits of decoding.
+void the_virtual_layer_is_what_the_head_is_given() {
+  for (const RandomModel& m : random_models()) {
+    const auto model = m.load(2, "auto");
+    const Config& c = m.config;
+    const std::vector<uint32_t> tokens = m.tokens(quick() ? 8 : 30);
+    const PassResult full = whole_pass(model, m.kv, tokens, 7);
+    const reference::Array head = m.values(c.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
+    Sequence sequence(model, m.kv, tokens.size(), 8);
+    std::vector<float> logits(c.vocab_size);
+    for (size_t position = 0; position < tokens.size(); ++position) {
+      sequence.append({tokens[position]}, {}, nullptr, nullptr, logits.data(), never);
+      std::vector<float> hidden(c.hidden_size);
+      memcpy(hidden.data(), full.hidden.data() + position * full.hidden_bytes, full.hidden_bytes);
+      for (size_t id = 0; id < c.vocab_size; ++id) {
+        float sum = 0;
+        for (size_t i = 0; i < c.hidden_size; ++i)
+          sum = std::fma(hidden[i], static_cast<float>(head.data[id * c.hidden_size + i]), sum);
+        CHECK(same(sum, logits[id]), m.name, " position ", position, " id ", id);
+      }
+      // The sequence keeps the last one.
+      const auto last = static_cast<uint32_t>(c.num_layers), at = static_cast<uint32_t>(position);
+      std::vector<uint8_t> k(full.row_bytes + full.hidden_bytes + 1, 0xa5), v(full.row_bytes + 1, 0xa5);
+      CHECK(sequence.has_final(position) && !sequence.has_final(position + 1));
+      sequence.extract({0, last}, at, k.data(), v.data());
+      CHECK(!memcmp(k.data(), full.k[0].data() + position * full.row_bytes, full.row_bytes), m.name);
+      CHECK(!memcmp(v.data(), full.v[0].data() + position * full.row_bytes, full.row_bytes), m.name);
+      CHECK(!memcmp(k.data() + full.row_bytes, hidden.data(), full.hidden_bytes) && k.back() == 0xa5, m.name);
+      CHECK(v.back() == 0xa5);
+    }
+    sequence = Sequence(model, m.kv, 4, 8);
+    sequence.append({1, 2}, {}, nullptr, nullptr, nullptr, never);
+    CHECK(!sequence.has_final(1));
   }
 }
 
@@ -254,6 +292,39 @@ void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   CHECK(rows_at(Cone({{tokens(21), before.samples}, behind}, 3), 1) == Rows({{0, 4}, {21, 5}}));
 }
 
+void a_cone_needs_few_rows_behind_the_last_layer() {
+  const std::vector<uint32_t> many(100);
+  // Sampled at the virtual layer alone: K and V of all rows up to the last one, then spans of what is sampled.
+  Cone cone({{many, {{3}, {{4, 20, 60, 61, 78, 95}}}}}, 3);
+  CHECK(cone.virtual_layer() && cone.num_layers() == 3 && !cone.only_samples(2));
+  CHECK(rows_at(cone, 0) == Rows({{0, 96}}) && rows_at(cone, 2) == Rows({{0, 96}}));
+  CHECK(rows_at(cone, 3) == Rows({{4, 17}, {60, 36}}), "16 rows between are joined");
+  CHECK(cone.sampled_rows(3) == (std::vector<uint32_t>{4, 20, 60, 61, 78, 95}));
+  cone.drop({0});
+  CHECK(rows_at(cone, 0).empty() && rows_at(cone, 3).empty() && cone.virtual_layer());
+  // With the last layer sampled too, and behind 17 rows.
+  const Cone both({{many, {{2, 3}, {{97}, {2, 20}}}}}, 3);
+  CHECK(rows_at(both, 2) == Rows({{0, 98}}) && rows_at(both, 3) == Rows({{2, 1}, {20, 1}}));
+  const Cone last({{many, {{2}, {{97}}}}}, 3);
+  CHECK(!last.virtual_layer() && last.only_samples(2));
+  // A position that is shared belongs to its owner's row, which needs nothing behind it.
+  const std::vector<uint32_t> few(8);
+  std::vector<Part> parts{{std::vector<uint32_t>(64), {{0}, {{1}}}},
+                          {few, {{3}, {{10, 37}}}, 32, 0, Wanted::samples, 0},
+                          {few, {{3}, {{10, 33}}}, 32, 0, Wanted::samples, 0}};
+  lay_out(&parts, 32);
+  Cone shared(parts, 3);
+  CHECK(rows_at(shared, 2) == Rows({{0, 32}, {64, 10}}));
+  CHECK(rows_at(shared, 3) == Rows({{10, 1}, {69, 5}}));
+  CHECK(shared.sampled_rows(3) == (std::vector<uint32_t>{10, 69, 73}));
+  CHECK(shared.sample_places(3) == (std::vector<uint32_t>{0, 1, 0, 2}));
+  shared.drop({1});
+  CHECK(rows_at(shared, 2) == Rows({{0, 32}, {72, 2}}) && rows_at(shared, 3) == Rows({{10, 1}, {73, 1}}));
+  // The last row for the next token, beside rows that are sampled.
+  const Cone next({{many, {{3}, {{1}}}, 0, 0, Wanted::hidden}}, 3);
+  CHECK(rows_at(next, 2) == Rows({{0, 100}}) && rows_at(next, 3) == Rows({{1, 1}, {99, 1}}));
+}
+
 void runs_of_a_chain_of_parents_are_joined() {
   const auto tokens = [](size_t count) { return std::vector<uint32_t>(count); };
   const SampleRequest end{{2}, {{99}}};
@@ -392,6 +463,7 @@ int main() {
   RUN(decoding_is_the_same_as_one_call);
   RUN(samples_of_each_call_are_the_rows_of_the_cache);
   RUN(cones_of_samples_give_the_rows_of_full_passes);
+  RUN(the_virtual_layer_is_what_the_head_is_given);
   RUN(packed_sequences_give_the_rows_they_give_alone);
   RUN(shared_prefixes_give_the_rows_they_give_alone);
   RUN(samples_of_shared_rows_go_to_every_part);
@@ -399,6 +471,7 @@ int main() {
   RUN(streamed_layers_give_the_bits_of_resident_ones);
   RUN(a_cone_counts_the_rows_that_deeper_samples_need);
   RUN(a_cone_needs_what_parts_share_as_deep_as_they_go);
+  RUN(a_cone_needs_few_rows_behind_the_last_layer);
   RUN(runs_of_a_chain_of_parents_are_joined);
   RUN(too_many_tokens_are_refused_and_change_nothing);
   RUN(a_cancelled_pass_can_be_repeated);

@@ -1,5 +1,6 @@
 // Small seeded models, kept as a file would keep them and loaded through load_weights().
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -166,13 +167,15 @@ inline RandomModel wide_model() {
 
 // What a pass over tokens leaves behind, position by position.
 struct PassResult {
-  size_t row_bytes = 0;
+  size_t row_bytes = 0, hidden_bytes = 0;
   std::vector<std::vector<uint8_t>> k, v;  // of each layer: (positions, num_kv_heads, head_dim)
+  std::vector<uint8_t> hidden;             // (positions, hidden_size) after the final norm, where it was asked for
   std::vector<float> logits;               // of the last position
 };
 
 inline bool operator==(const PassResult& a, const PassResult& b) {
-  return a.k == b.k && a.v == b.v && a.logits.size() == b.logits.size() &&
+  return a.k == b.k && a.v == b.v && (a.hidden.empty() || b.hidden.empty() || a.hidden == b.hidden) &&
+         a.logits.size() == b.logits.size() &&
          memcmp(a.logits.data(), b.logits.data(), a.logits.size() * sizeof(float)) == 0;
 }
 
@@ -186,6 +189,8 @@ inline std::string difference(const PassResult& a, const PassResult& b) {
           return text(part == &PassResult::k ? "k" : "v", " of layer ", layer, " at position ", i / a.row_bytes,
                       ", byte ", i % a.row_bytes);
     }
+  for (size_t i = 0; i < std::min(a.hidden.size(), b.hidden.size()); ++i)
+    if (a.hidden[i] != b.hidden[i]) return text("hidden state at position ", i / a.hidden_bytes);
   for (size_t i = 0; i < a.logits.size(); ++i)
     if (float_bits(a.logits[i]) != float_bits(b.logits[i]))
       return text("logit ", i, ": ", a.logits[i], " and ", b.logits[i]);
@@ -230,17 +235,21 @@ inline PassResult contents(const Sequence& sequence, Dtype kv, std::vector<float
   return result;
 }
 
-// One call over all tokens, sampled everywhere on the way.
+// One call over all tokens, sampled everywhere on the way, the virtual layer too.
 inline PassResult whole_pass(std::shared_ptr<const Model> model, Dtype kv, const std::vector<uint32_t>& tokens,
                              size_t chunk_size) {
   const Config& c = model->config;
   PassResult result;
   result.row_bytes = c.kv_size() * dtype_bytes(kv);
-  std::vector<uint8_t> k(c.num_layers * tokens.size() * result.row_bytes), v = k;
+  result.hidden_bytes = c.hidden_size * sizeof(float);
+  const size_t kv_bytes = c.num_layers * tokens.size() * result.row_bytes;
+  std::vector<uint8_t> k(kv_bytes + tokens.size() * result.hidden_bytes), v(kv_bytes);
   result.logits.resize(c.vocab_size);
   const std::atomic<bool> never{false};
   Sequence sequence(model, kv, tokens.size(), chunk_size);
-  sequence.append(tokens, everything(c.num_layers, tokens.size()), k.data(), v.data(), result.logits.data(), never);
+  sequence.append(tokens, everything(c.num_layers + 1, tokens.size()), k.data(), v.data(), result.logits.data(), never);
+  result.hidden.assign(k.begin() + static_cast<long>(kv_bytes), k.end());
+  k.erase(k.begin() + static_cast<long>(kv_bytes), k.end());
   result.k = by_layer(k, c.num_layers);
   result.v = by_layer(v, c.num_layers);
   return result;

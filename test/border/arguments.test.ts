@@ -1,10 +1,10 @@
 // What a caller may get wrong: always an error with a code, never a crash, never a wrong verdict.
 import path from 'node:path'
 import { addon, useCudaModule } from '../../lib/addon'
-import type { NativePart } from '../../lib/native'
 import { generate } from '../../lib/generate'
 import { createMatcher } from '../../lib/matcher'
 import { Model } from '../../lib/model'
+import type { NativePart } from '../../lib/native'
 import { createPlan } from '../../lib/plan'
 import { prefill } from '../../lib/prefill'
 import type { Proof } from '../../lib/proof'
@@ -20,7 +20,10 @@ let model: Model
 let proof: Proof
 beforeAll(async () => {
   model = await Model.load(tiny)
-  ;({ proof } = await generate(model, [0, 540, 539], { maxNewTokens: 40, ignoreEos: true }))
+  ;({ proof } = await generate(model, [0, 540, 539], {
+    maxNewTokens: 40,
+    ignoreEos: true,
+  }))
 })
 afterAll(() => model.close())
 
@@ -65,16 +68,22 @@ test.each([
   [{ profile: true, backend: 'cuda' }],
   [{ signal: {} }],
 ])('load refuses options %j', async (options) => {
-  await expect(Model.load(tiny, anything(options))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  await expect(Model.load(tiny, anything(options))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  })
 })
 
 test.each([[undefined], [''], [7], [{}]])('load refuses the path %j', async (dir) => {
-  await expect(Model.load(anything(dir))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  await expect(Model.load(anything(dir))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  })
 })
 
 test('a backend that is not there is refused by its own code', async () => {
   useCudaModule(path.join(__dirname, 'nowhere.so'))
-  await expect(Model.load(tiny, { backend: 'cuda' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
+  await expect(Model.load(tiny, { backend: 'cuda' })).rejects.toMatchObject({
+    code: 'BACKEND_UNAVAILABLE',
+  })
   useCudaModule('')
 })
 
@@ -87,14 +96,21 @@ test.each([
   ['a header without a model', { header: {} }],
 ])('verify refuses a proof with %s', async (_, changes) => {
   const bad = changes === null ? null : Object.keys(changes).length === 0 ? {} : { ...proof, ...changes }
-  await expect(verify(model, anything(bad))).rejects.toMatchObject({ name: 'PocError', code: 'INVALID_ARGUMENT' })
+  await expect(verify(model, anything(bad))).rejects.toMatchObject({
+    name: 'PocError',
+    code: 'INVALID_ARGUMENT',
+  })
 })
 
 test('a proof that its owner changes or gives away meanwhile is judged as it was', async () => {
   const copy = (): Proof => ({
     ...proof,
     tokens: proof.tokens.slice(),
-    samples: proof.samples.map((s) => ({ ...s, k: s.k.slice(), v: s.v.slice() })),
+    samples: proof.samples.map((s) => ({
+      ...s,
+      k: s.k.slice(),
+      v: s.v.slice(),
+    })),
   })
   const honest = copy()
   const accepted = verify(model, honest)
@@ -111,7 +127,11 @@ test('a proof that its owner changes or gives away meanwhile is judged as it was
 
 test('a matcher takes a detached vector for a mismatch', async () => {
   const plan = createPlan(proof.header, proof.tokens)
-  const samples = proof.samples.map((s) => ({ ...s, k: s.k.slice(), v: s.v.slice() }))
+  const samples = proof.samples.map((s) => ({
+    ...s,
+    k: s.k.slice(),
+    v: s.v.slice(),
+  }))
   const matcher = createMatcher(plan, samples)
   for (const { k, v } of samples) structuredClone([k, v], { transfer: [k.buffer, v.buffer] as never })
   for await (const layer of prefill(model, proof.tokens, plan)) {
@@ -149,9 +169,23 @@ describe('the native classes', () => {
     const { Prefill } = native()
     const u32 = (...values: number[]) => Uint32Array.from(values)
     const make = (tokens: Uint32Array, layers: Uint32Array, counts: Uint32Array, positions: Uint32Array) => () =>
-      new Prefill(model.native, [{ tokens, parent: null, firstPosition: 0, layers, counts, positions }], 'f32', 16)
+      new Prefill(
+        model.native,
+        [
+          {
+            tokens,
+            parent: null,
+            firstPosition: 0,
+            layers,
+            counts,
+            positions,
+          },
+        ],
+        'f32',
+        16,
+      )
     const tokens = u32(1, 2, 3)
-    expect(make(tokens, u32(6), u32(1), u32(0))).toThrow('layers') // the model has layers 0 to 5
+    expect(make(tokens, u32(7), u32(1), u32(0))).toThrow('layers') // 0 to 5, and the virtual one
     expect(make(tokens, u32(2, 1), u32(1, 1), u32(0, 0))).toThrow('layers')
     expect(make(tokens, u32(1), u32(2), u32(0))).toThrow('counts')
     expect(make(tokens, u32(1), u32(0xffffffff), u32(0))).toThrow('counts')
@@ -199,8 +233,17 @@ describe('the native classes', () => {
   test('outputs of a wrong size, and two calls at a time, are refused', async () => {
     const { Prefill } = native()
     const one = Uint32Array.of(1)
-    const samples = { layers: Uint32Array.of(0), counts: one, positions: Uint32Array.of(1) }
-    const part = { tokens: Uint32Array.of(1, 2), parent: null, firstPosition: 0, ...samples }
+    const samples = {
+      layers: Uint32Array.of(0),
+      counts: one,
+      positions: Uint32Array.of(1),
+    }
+    const part = {
+      tokens: Uint32Array.of(1, 2),
+      parent: null,
+      firstPosition: 0,
+      ...samples,
+    }
     const run = new Prefill(model.native, [part], 'f32', 16)
     expect(() => run.next(new Uint8Array(1), new Uint8Array(1))).toThrow('256')
     const rows = () => new Uint8Array(256)
@@ -232,7 +275,10 @@ describe('models that are broken in themselves', () => {
           setValues(tensor, values)
         },
       })
-      await expect(Model.load(made.dir)).rejects.toMatchObject({ code: 'MODEL_NON_FINITE', where: name })
+      await expect(Model.load(made.dir)).rejects.toMatchObject({
+        code: 'MODEL_NON_FINITE',
+        where: name,
+      })
     }
   })
 
@@ -253,8 +299,14 @@ describe('models that are broken in themselves', () => {
     await expect(prove(broken, [1, 2, 3, 4], { promptLength: 1, tokenSampler: 'all' })).rejects.toMatchObject(error)
     await expect(generate(broken, [1], { maxNewTokens: 4 })).rejects.toMatchObject(error)
     const sound = await Model.load(makeModel().dir)
-    const fair = await prove(sound, [1, 2, 3, 4], { promptLength: 1, tokenSampler: 'all' })
-    const claimed = { ...fair, header: { ...fair.header, modelDigest: broken.digest } }
+    const fair = await prove(sound, [1, 2, 3, 4], {
+      promptLength: 1,
+      tokenSampler: 'all',
+    })
+    const claimed = {
+      ...fair,
+      header: { ...fair.header, modelDigest: broken.digest },
+    }
     expect((await verify(broken, claimed)).status).toBe('rejected')
     await Promise.all([broken.close(), sound.close()])
   })
