@@ -4,12 +4,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
+import { addAudit } from './commands/audit'
 import { addCheck } from './commands/check'
 import { addDemo } from './commands/demo'
 import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_OF_ERROR, EXIT_USAGE } from './commands/exit'
 import { addGenerate } from './commands/generate'
 import { addInfo } from './commands/info'
 import { addInspect } from './commands/inspect'
+import { addChallenge, addOpen } from './commands/open'
 import { addProve } from './commands/prove'
 import { createSession, type Io, type Session } from './commands/session'
 import { addSettle } from './commands/settle'
@@ -46,9 +48,12 @@ function createProgram(session: Session): Command {
     .showHelpAfterError('(--help shows what it takes)')
   addGenerate(program, session)
   addProve(program, session)
+  addChallenge(program, session)
+  addOpen(program, session)
   addVerify(program, session)
   addInspect(program, session)
   addCheck(program, session)
+  addAudit(program, session)
   addSettle(program, session)
   addInfo(program, session, version)
   addDemo(program, session)

@@ -10,7 +10,14 @@ export { type CommittedGeneration, generate, type GenerateOptions, type Generati
 export { type HeaderOptions, prove, proofHeader, proveWithHeader, type ProofOptions, type ProveOptions } from './prove'
 
 // Commit, then challenge: positions that nobody knew while the tokens were made.
-export { commit, type Commitment, type CommitOptions, commitWithHeader, openClaim, type OpenOptions } from './commitment'
+export {
+  commit,
+  type Commitment,
+  type CommitOptions,
+  commitWithHeader,
+  openClaim,
+  type OpenOptions,
+} from './commitment'
 export { type Challenge, type Claim, drawChallenge, leafDigest, leafIndex, opensTo, planOf } from './challenge'
 export { decodeClaim, encodeClaim } from './claim'
 export { headFromPath, type MerkleTree, merkleTree } from './merkle'
@@ -53,7 +60,14 @@ export {
   vllmLayouts,
 } from './kv-layout'
 export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf, vectorBytes } from './kv'
-export { createDigestMatcher, createMatcher, indicesOfPlan, type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
+export {
+  createDigestMatcher,
+  createMatcher,
+  indicesOfPlan,
+  type Matcher,
+  type MatchResult,
+  samplesFollowPlan,
+} from './matcher'
 
 // What is handed over: proofs and verdicts.
 export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'
@@ -67,6 +81,22 @@ export {
   type VerdictStatus,
 } from './verdict'
 export { type CheckOptions, checkVerdict, type ProblemCode, type VerdictCheck, type VerdictProblem } from './check'
+
+export {
+  type Audit,
+  auditEvidence,
+  createEvidence,
+  type Evidence,
+  type EvidenceDemands,
+  parseEvidence,
+} from './evidence'
+export {
+  type DisputeParty,
+  type Divergence,
+  firstDifferentOp,
+  type Inconsistency,
+  locateDivergence,
+} from './divergence'
 
 // Payoffs and disputes.
 export * from './terms'

@@ -53,6 +53,12 @@ export interface OpTime {
   seconds: number
 }
 
+/** What an op made at one position: SHA-256 of its row, 64 hex digits. */
+export interface OpDigest {
+  op: string
+  digest: string
+}
+
 /** One sequence of a pass; its samples as {@link flattened} gives them. */
 export interface NativePart {
   /** At positions `firstPosition` on. */

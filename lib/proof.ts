@@ -17,7 +17,7 @@ export interface Proof {
   tokens: Uint32Array
   /** Hex of the context digest at the last token; binds that token, which has no KV. */
   contextDigest: string
-  /** In strict (layer, position) order. In the form `sketch` `k` and `v` are sketches; in the form `digest` there are none. */
+  /** In strict (layer, position) order. In the form `sketch`, `k` and `v` are sketches; in `digest` there are none. */
   samples: KvSample[]
   /** Hex of the digest of all samples in the form `digest`; else ''. */
   samplesDigest: string

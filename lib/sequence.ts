@@ -77,7 +77,7 @@ export function openSequence(
   }
 }
 
-/** Sampling parameters as native code takes them; the noise's key is the seed's digest, so that all of a seed counts. */
+/** Sampling parameters as native code takes them; the noise's key is a digest, so that all of a seed counts. */
 export function nativeSampling({ temperature, topK, topP, seed }: SamplingParams): NativeSampling {
   const digest = taggedHash('seed', bytesOf(seed))
   const view = new DataView(digest.buffer, digest.byteOffset)

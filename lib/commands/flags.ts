@@ -1,6 +1,8 @@
 // Flags that several commands share, and how their values are read. A wrong value is a usage error.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { SampleForm } from '../binding'
+import { parseDepth } from '../depth'
 import { KV_DTYPE_BYTES, type KvDtype } from '../kv'
 import { MAX_SEED_BYTES, MAX_TOP_K } from '../limits'
 import { DEFAULT_LAYER_SAMPLER, DEFAULT_TOKEN_SAMPLER } from '../prove'
@@ -8,14 +10,23 @@ import { parseLayerSampler, parseTokenSampler } from '../sampler'
 
 /** The flags of {@link addProofFlags}. */
 export interface ProofFlags {
-  temperature: number
-  topK: number
-  topP: number
-  seed: string
+  temperature?: number
+  topK?: number
+  topP?: number
+  seed?: string
   tokenSampler: string
   layerSampler: string
+  depth?: string
+  form: SampleForm
   nonce: string
+  previousRoot?: string
   kvDtype: KvDtype
+}
+
+/** What they state in a proof's header. */
+export function statedBy(flags: ProofFlags) {
+  const { temperature, topK, topP, seed, tokenSampler, layerSampler, depth, form, nonce, previousRoot, kvDtype } = flags
+  return { temperature, topK, topP, seed, tokenSampler, layerSampler, depth, form, nonce, previousRoot, kvDtype }
 }
 
 /** `--json`, which every command has. */
@@ -33,9 +44,10 @@ export interface ModelFlags {
 }
 
 /** `--model`, and how it is run; only the first changes a result. */
-export function addModelFlags(command: Command): Command {
+export function addModelFlags(command: Command, { isOptional = false } = {}): Command {
+  const model = new Option('--model <dir>', 'Hugging Face folder: config.json and safetensors')
   return command
-    .requiredOption('--model <dir>', 'Hugging Face folder: config.json and safetensors')
+    .addOption(model.makeOptionMandatory(!isOptional))
     .addOption(
       new Option('--backend <name>', 'where it runs; changes no result')
         .choices(['auto', 'cpu', 'cuda'])
@@ -50,26 +62,35 @@ export function addModelFlags(command: Command): Command {
     .option('--threads <n>', 'threads of the CPU backend (default: one per core); changes no result', integer(1, 1024))
 }
 
-/** What a proof states beside its tokens. */
-export function addProofFlags(command: Command): Command {
+/** What a proof states beside its tokens. `unstated`: what it says of the sampler without any of its flags. */
+export function addProofFlags(command: Command, unstated: string): Command {
   return command
     .option(
       '--temperature <t>',
-      '0 is greedy',
+      `0 is greedy (default: ${unstated})`,
       number((t) => t >= 0, 'a number of at least 0'),
-      0,
     )
-    .option('--top-k <k>', 'choose among the k likeliest; 0 is off', integer(0, MAX_TOP_K), 0)
+    .option('--top-k <k>', 'choose among the k likeliest; 0 is off', integer(0, MAX_TOP_K))
     .option(
       '--top-p <p>',
       'choose within this probability; 1 is off',
       number((p) => p > 0 && p <= 1, 'in (0, 1]'),
-      1,
     )
-    .option('--seed <hex>', 'seed of the choice', hex, '')
+    .option('--seed <hex>', 'seed of the choice', hex)
     .option('--token-sampler <name>', 'which positions', named(parseTokenSampler), DEFAULT_TOKEN_SAMPLER)
     .option('--layer-sampler <name>', 'which layers of each', named(parseLayerSampler), DEFAULT_LAYER_SAMPLER)
+    .option(
+      '--depth <name>',
+      'how deep: kv, full (final hidden states too), or of a commitment random:n',
+      named(parseDepth),
+    )
+    .addOption(
+      new Option('--form <form>', 'what the proof carries of its samples')
+        .choices(['rows', 'digest', 'sketch'])
+        .default('rows'),
+    )
     .option('--nonce <hex>', "the user's, against replayed proofs", hex, '')
+    .option('--previous-root <hex>', "root of the conversation's turn before this one", hex)
     .addOption(
       new Option('--kv-dtype <dtype>', 'how K and V are stored').choices(Object.keys(KV_DTYPE_BYTES)).default('f32'),
     )

@@ -2,23 +2,31 @@
 
 import type { Command } from 'commander'
 import { PocError } from '../errors'
-import { type Generation, generate } from '../generate'
+import { type CommittedGeneration, type Generation, generate } from '../generate'
 import { MAX_TOKENS } from '../limits'
 import type { Model } from '../model'
 import { loadTokenizer, type Tokenizer } from '../tokenizer'
-import { addJsonFlag, addModelFlags, addProofFlags, integer, type ModelFlags, type ProofFlags } from './flags'
+import { addJsonFlag, addModelFlags, addProofFlags, integer, type ModelFlags, type ProofFlags, statedBy } from './flags'
 import { readIds } from './input'
 import { checkWritable } from './output'
 import { print, type Session, withProgress } from './session'
 import { listing } from './table'
 import { withModel } from './with-model'
-import { describeWritten, writeProof, type WrittenProof } from './write-proof'
+import {
+  describeClaim,
+  describeWritten,
+  writeClaim,
+  type WrittenClaim,
+  type WrittenProof,
+  writeProof,
+} from './write-proof'
 
 interface Flags extends ProofFlags, ModelFlags {
   prompt?: string
   promptIds?: string
   maxNewTokens: number
   ignoreEos?: boolean
+  commit?: boolean
   out: string
 }
 
@@ -29,8 +37,9 @@ export function addGenerate(program: Command, session: Session): void {
     .option('--prompt-ids <ids>', 'token ids as 1,2,3 or @FILE')
     .requiredOption('--max-new-tokens <n>', 'most tokens to generate', integer(1, MAX_TOKENS))
     .option('--ignore-eos', 'go on after an end-of-sequence token')
-    .requiredOption('--out <file>', 'where the proof goes')
-  addJsonFlag(addProofFlags(command)).action((flags: Flags) => {
+    .option('--commit', 'write a claim instead of a proof: a commitment, to be opened when a beacon is known')
+    .requiredOption('--out <file>', 'where proof or claim goes')
+  addJsonFlag(addProofFlags(command, '0')).action((flags: Flags) => {
     if ((flags.prompt === undefined) === (flags.promptIds === undefined)) {
       command.error('error: give either --prompt or --prompt-ids')
     }
@@ -46,7 +55,10 @@ async function runGenerate(session: Session, flags: Flags): Promise<void> {
     const generation = await withProgress(session, 'generating', (onProgress) =>
       generateWith(model, prompt, flags, session.signal, onProgress),
     )
-    const written = await writeProof(flags.out, generation.proof)
+    const isProof = 'proof' in generation
+    const written = isProof
+      ? { proof: await writeProof(flags.out, generation.proof) }
+      : { claim: await writeClaim(flags.out, generation.commitment.claim) }
     report(session, generation, prompt.length, tokenizer, written)
   })
 }
@@ -65,27 +77,26 @@ function generateWith(
   flags: Flags,
   signal: AbortSignal,
   onProgress: (fraction: number) => void,
-): Promise<Generation> {
+): Promise<Generation | CommittedGeneration> {
   let numNew = 0
   const onToken = () => onProgress(++numNew / flags.maxNewTokens)
-  const { temperature, topK, topP, seed, tokenSampler, layerSampler, nonce, kvDtype, maxNewTokens, ignoreEos } = flags
-  const stated = { temperature, topK, topP, seed, tokenSampler, layerSampler, nonce, kvDtype }
-  return generate(model, prompt, { ...stated, maxNewTokens, ignoreEos, signal, onToken })
+  const { maxNewTokens, ignoreEos, commit } = flags
+  return generate(model, prompt, { ...statedBy(flags), maxNewTokens, ignoreEos, commit, signal, onToken })
 }
 
 function report(
   session: Session,
-  { tokens, finishReason }: Generation,
+  { tokens, finishReason }: Generation | CommittedGeneration,
   promptLength: number,
   tokenizer: Tokenizer | null,
-  proof: WrittenProof,
+  written: { proof: WrittenProof } | { claim: WrittenClaim },
 ): void {
   const generated = tokens.subarray(promptLength)
   const text = tokenizer?.decode(generated, { skipSpecialTokens: true }) ?? null
-  const json = { tokens: [...tokens], promptLength, text, finishReason, proof }
+  const json = { tokens: [...tokens], promptLength, text, finishReason, ...written }
   const entries: [string, string][] = [
     ['tokens', `${promptLength} of prompt, ${generated.length} generated, ended by ${finishReason}`],
-    ...describeWritten(proof),
+    ...('proof' in written ? describeWritten(written.proof) : describeClaim(written.claim)),
   ]
   print(session, json, `${text ?? generated.join(' ')}\n\n${listing(entries)}`)
 }

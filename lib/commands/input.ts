@@ -1,6 +1,9 @@
 // Files and lists that commands read, each refused by size before it is read.
 
 import { type FileHandle, open } from 'node:fs/promises'
+import type { ProofHeader } from '../binding'
+import type { Claim } from '../challenge'
+import { decodeClaim } from '../claim'
 import { type ErrorCode, PocError, wrongValue } from '../errors'
 import { DEFAULT_MAX_PROOF_BYTES, MAX_TOKENS } from '../limits'
 import { decodeProof, type Proof } from '../proof'
@@ -15,14 +18,26 @@ export async function readProof(path: string): Promise<{ proof: Proof; bytes: nu
   return { proof: decodeProof(bytes), bytes: bytes.length }
 }
 
+/** Reads a claim whose samplers are built in: a custom one is code that the command line does not have. */
+export async function readClaim(path: string): Promise<Claim> {
+  const claim = decodeClaim(await readBounded(path, DEFAULT_MAX_PROOF_BYTES, 'PROOF_TOO_LARGE'))
+  checkBuiltIn(path, claim.header)
+  return claim
+}
+
 /** As {@link readProof}, for commands that evaluate the samplers: a custom one is code that they do not have. */
 export async function readEvaluableProof(path: string): Promise<Proof> {
   const { proof } = await readProof(path)
-  for (const key of ['tokenSampler', 'layerSampler'] as const) {
-    if (isBuiltInSampler(proof.header[key])) continue
-    throw wrongValue('PROOF_MALFORMED', `${path}: ${key}`, 'a built-in sampler on the command line', proof.header[key])
-  }
+  checkBuiltIn(path, proof.header)
   return proof
+}
+
+/** Refuses custom samplers. */
+export function checkBuiltIn(path: string, header: ProofHeader): void {
+  for (const key of ['tokenSampler', 'layerSampler'] as const) {
+    if (isBuiltInSampler(header[key])) continue
+    throw wrongValue('PROOF_MALFORMED', `${path}: ${key}`, 'a built-in sampler on the command line', header[key])
+  }
 }
 
 /** Reads a JSON file; `code` is the error of one that is no JSON or too large. */

@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander'
 import { PocError } from '../errors'
+import { createEvidence } from '../evidence'
 import type { Model } from '../model'
 import type { Proof } from '../proof'
 import type { Verdict, VerdictStatus } from '../verdict'
@@ -10,12 +11,18 @@ import { verifyAll } from '../verify-all'
 import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
 import { readEvaluableProof } from './input'
+import { checkWritable, writeAtomically } from './output'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
 import { withModel } from './with-model'
 
 interface Flags extends ModelFlags {
   nonce?: string
+  beacon?: string
+  replay?: string
+  replaySeed?: string
+  probabilityTest?: boolean
+  evidence?: string
 }
 
 export function addVerify(program: Command, session: Session): void {
@@ -27,7 +34,15 @@ export function addVerify(program: Command, session: Session): void {
     .argument('<files...>', 'a proof, or several, whose verdicts come one a line with --json')
   addJsonFlag(addModelFlags(command))
     .option('--nonce <hex>', 'the nonce that you gave out; a proof with another one is rejected', hex)
-    .action((files: string[], flags: Flags) => runVerify(session, files, flags))
+    .option('--beacon <hex>', 'the beacon that was not known when the claim was published', hex)
+    .option('--replay <share>', 'which tokens the sampler must choose again: all, none, or a share such as 1/8')
+    .option('--replay-seed <hex>', 'draws the share; the generator must not know it', hex)
+    .option('--probability-test', 'where the sampler is not stated: reject tokens too improbable under the model')
+    .option('--evidence <file>', 'of one proof: write proof, verdict and what was asked for, to be audited')
+    .action((files: string[], flags: Flags) => {
+      if (flags.evidence !== undefined && files.length > 1) command.error('error: --evidence takes one proof')
+      return runVerify(session, files, flags)
+    })
 }
 
 const WORST_FIRST: readonly VerdictStatus[] = ['rejected', 'inconclusive', 'accepted']
@@ -43,12 +58,13 @@ function exitCodeOf(verdicts: (Verdict | PocError)[]): number {
 async function runVerify(session: Session, files: string[], flags: Flags): Promise<void> {
   const proofs: Proof[] = []
   for (const file of files) proofs.push(await readEvaluableProof(file))
+  if (flags.evidence !== undefined) await checkWritable(flags.evidence)
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
   await withModel(session, flags, async (model) => {
     const verdicts = await withProgress(session, 'verifying', (onProgress) =>
-      verdictsOn(model, proofs, { nonce: flags.nonce, signal, onProgress }),
+      verdictsOn(model, proofs, { ...demandsOf(flags), signal, onProgress }),
     )
     for (const [i, verdict] of verdicts.entries()) {
       const heading = files.length > 1 ? `${files[i]}: ` : ''
@@ -56,7 +72,14 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
       else print(session, verdict, heading + describe(verdict, proofs[i], model))
     }
     session.exitCode = exitCodeOf(verdicts)
+    if (flags.evidence === undefined || verdicts[0] instanceof PocError) return
+    const evidence = createEvidence(proofs[0], verdicts[0], demandsOf(flags))
+    await writeAtomically(flags.evidence, Buffer.from(`${JSON.stringify(evidence)}\n`))
   })
+}
+
+function demandsOf({ nonce, beacon, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
+  return { nonce, beacon, replay, replaySeed, probabilityTest }
 }
 
 function printRefusal(session: Session, heading: string, refusal: PocError): void {
@@ -79,8 +102,16 @@ function describe(verdict: Verdict, proof: Proof, model: Model): string {
     ['proof', `${short(verdict.proofDigest)}  ${grouped(proof.tokens.length)} tokens, ${verdict.numerics}`],
     ['samples', `${matched.length} matched, ${mismatched.length} mismatched, ${unchecked.length} unchecked`],
     ...(where ? ([['first', where]] as [string, string][]) : []),
-    ['computed', `${computed.layers} of ${numLayers} layers, ${percent(computed.share)} of a full prefill`],
+    ['tokens', wordsForReplay(verdict, proof)],
+    ['computed', `${computed.layers} of ${numLayers + 1} layers, ${percent(computed.share)} of a full prefill`],
   ]
   const reasons = verdict.reasons.map(({ code, message }) => `${verdict.status}: ${message} (${code})`)
   return [...reasons, listing(entries)].join('\n')
+}
+
+function wordsForReplay({ replay, status }: Verdict, { header, tokens }: Proof): string {
+  if (replay) return `${replay.positions} replayed, ${replay.mismatched} of them not chosen by the sampler`
+  if (tokens.length === header.promptLength) return 'none generated'
+  if (status !== 'accepted') return 'not replayed: decided before'
+  return header.sampling ? 'not replayed' : 'not replayed: the proof does not state how they were chosen'
 }

@@ -50,6 +50,7 @@ function acceptedVerdict(): Verdict {
     proofDigest: proofDigest(proof),
     modelDigest: proof.header.modelDigest,
     numerics: 'ieee32',
+    replay: null,
     ...indices,
     computed: { layers: layersComputed, positions: plan.numPositions, share: 0.9 },
   }

@@ -1,0 +1,43 @@
+// poc audit: an evidence bundle checked again, offline; with a model, verified again.
+
+import type { Command } from 'commander'
+import { auditEvidence, parseEvidence } from '../evidence'
+import { EXIT_DONE, EXIT_INVALID } from './exit'
+import { addJsonFlag, addModelFlags, type ModelFlags } from './flags'
+import { checkBuiltIn, readJsonFile } from './input'
+import { print, type Session, withProgress } from './session'
+import { listing } from './table'
+import { withModel } from './with-model'
+
+export function addAudit(program: Command, session: Session): void {
+  const command = program
+    .command('audit')
+    .description('check an evidence bundle again, with --model by verifying again (exit code 0 or 1)')
+    .argument('<file>', 'what poc verify --evidence wrote')
+  addJsonFlag(addModelFlags(command, { isOptional: true })).action((file: string, flags: Partial<ModelFlags>) =>
+    runAudit(session, file, flags),
+  )
+}
+
+async function runAudit(session: Session, file: string, flags: Partial<ModelFlags>): Promise<void> {
+  const json = await readJsonFile(file, 'EVIDENCE_MALFORMED')
+  const { decoded, verdict } = parseEvidence(json)
+  checkBuiltIn(file, decoded.header)
+  const { signal } = session
+  let audit = await auditEvidence(json)
+  const { model } = flags
+  if (model !== undefined) {
+    await withModel(session, { ...flags, model }, async (loaded) => {
+      audit = await withProgress(session, 'verifying', (onProgress) =>
+        auditEvidence(json, loaded, { signal, onProgress }),
+      )
+    })
+  }
+  session.exitCode = audit.valid ? EXIT_DONE : EXIT_INVALID
+  const how = audit.verified ? 'verified again' : 'checked without a model'
+  const headline = audit.valid
+    ? `valid: the verdict '${verdict.status}' holds, ${how}`
+    : `not valid: ${audit.problems.length} problems with the verdict '${verdict.status}', ${how}`
+  const problems = audit.problems.map(({ code, message }) => [code, message] as const)
+  print(session, audit, problems.length > 0 ? `${headline}\n${listing(problems)}` : headline)
+}
