@@ -218,9 +218,10 @@ void PrefillWrap::drop(const Napi::CallbackInfo& info) {
 Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("next", "called after the previous call has settled");
     try {
-      if (*cancel_) throw Cancelled();  // the run may have no model any more
+      if (*cancel_) throw Cancelled();  // it may have failed meanwhile, and have no model any more
       const size_t num_layers = run->num_sampled.size();
       const bool done = next_layer_ == num_layers, last = next_layer_ + 1 == num_layers;
       const SampleBytes bytes = done ? SampleBytes() : run->bytes_of(next_layer_);
@@ -257,9 +258,10 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
 Napi::Value PrefillWrap::replay(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const std::shared_ptr<Run> run = run_;
+    if (*cancel_) throw Cancelled();
     if (run->busy.exchange(true)) throw bad_argument("replay", "called after the previous call has settled");
     try {
-      if (*cancel_) throw Cancelled();  // the run may have no model any more
+      if (*cancel_) throw Cancelled();  // it may have failed meanwhile, and have no model any more
       auto claimed = std::make_shared<Replay>(run->read_replay(info));
       double* out = read_values(info[5], claimed->rows.size() * kReplayValues, "out");
       return executor(info.Env())

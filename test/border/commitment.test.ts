@@ -107,7 +107,15 @@ test('replay refuses what does not fit', async () => {
   expect(replay(1, u32(1), u32(0), null, false, new Float64Array(4))).toThrow('out')
   expect(replay(1, u32(1), u32(0), null, false, bytes(40))).toThrow('out')
   expect(replay()).toThrow()
-  const first = run.replay(1, u32(1, 1, 4), u32(0, 1, 2), greedy, true, new Float64Array(15))
+  const many = 3000 // so that the second call comes while the first is under way
+  const first = run.replay(
+    1,
+    new Uint32Array(many).fill(4),
+    new Uint32Array(many),
+    greedy,
+    true,
+    new Float64Array(5 * many),
+  )
   expect(replay(1, u32(1), u32(0), null, false, five())).toThrow('settled')
   await first
   await run.replay(1, none, none, null, true, new Float64Array(0))
