@@ -1,7 +1,8 @@
-// Captures K and V while a sequence grows: the context chain beside its cache, and the samples so far.
+// Captures sampled vectors while a sequence grows: the context chain beside its cache, and the samples so far.
 import { bindingDigest, contextChain, type ProofHeader } from './binding'
 import { resolveLayerSampler, resolveTokenSampler, type Samplers } from './custom-sampler'
-import { cutSamples, type KvSample, kvRowBytes } from './kv'
+import { parseDepth } from './depth'
+import { cutSamples, type KvSample, vectorBytes } from './kv'
 import { addSamples } from './plan'
 import type { Rows, Sequence } from './sequence'
 
@@ -14,24 +15,24 @@ export interface Capture {
 }
 
 /**
- * A capture of the layers that have K and V, at positions from the context.
+ * A capture at positions from the context.
  *
- * @param header - Of depth `kv`.
  * @see Proof of Cache, section 3.2: "captured alongside the generated token".
  */
 export function createCapture(sequence: Sequence, header: ProofHeader, samplers: Samplers): Capture {
   const tokenSampler = resolveTokenSampler(header.tokenSampler, samplers.tokenSampler)
   const layerSampler = resolveLayerSampler(header.layerSampler, samplers.layerSampler)
   const chain = contextChain(bindingDigest(header))
-  const rowBytes = kvRowBytes(header, header.kvDtype)
+  const depth = parseDepth(header.depth).deepest(null, header.numLayers) + 1
+  const bytesAt = (layer: number) => vectorBytes(header, header.kvDtype, layer)
   const samples: KvSample[] = []
   let position = -1 // the last one fed
   let context: Uint8Array = new Uint8Array(0)
   let isSampled = false
 
   // One push a sample: there may be more of them than a call takes arguments.
-  const takeRows = (byLayer: ReadonlyMap<number, number[]>, { k, v }: Rows) => {
-    for (const sample of cutSamples(byLayer, k, v, rowBytes)) samples.push(sample)
+  const takeRows = (byLayer: ReadonlyMap<number, number[]>, rows: Rows) => {
+    for (const sample of cutSamples(byLayer, rows, bytesAt)) samples.push(sample)
   }
 
   return {
@@ -40,7 +41,7 @@ export function createCapture(sequence: Sequence, header: ProofHeader, samplers:
       for (const token of tokens) {
         context = chain.push(token)
         isSampled = tokenSampler.samples(context, ++position)
-        if (isSampled) addSamples(wanted, layerSampler.layers(context, position, header.numLayers), position)
+        if (isSampled) addSamples(wanted, layerSampler.layers(context, position, depth), position)
       }
       const byLayer = new Map([...wanted].sort(([a], [b]) => a - b))
       const { token, ...rows } = await sequence.append(tokens, byLayer, null)
@@ -50,7 +51,7 @@ export function createCapture(sequence: Sequence, header: ProofHeader, samplers:
 
     finish() {
       if (!isSampled) {
-        const layers = layerSampler.layers(context, position, header.numLayers)
+        const layers = layerSampler.layers(context, position, depth)
         takeRows(new Map(layers.map((layer) => [layer, [position]])), sequence.extract(layers, position))
       }
       return samples.sort((a, b) => a.layer - b.layer || a.position - b.position)

@@ -9,7 +9,7 @@ import type { Model } from './model'
 import { createPlan } from './plan'
 import { checkTokens } from './prefill'
 import type { Proof } from './proof'
-import { checkFinite, type ProofOptions, proofHeader, proofOf, proveWithHeader, tokenIds } from './prove'
+import { checkFinite, type ProofOptions, proofHeader, proofOf, tokenIds } from './prove'
 import { openSequence } from './sequence'
 
 export interface GenerateOptions extends ProofOptions {
@@ -79,16 +79,6 @@ export async function generate(
       const leaves = createLeaves(sequence, header)
       const grown = await grow(leaves, ids, header, options)
       return { ...grown, commitment: await leaves.finish(model, grown.tokens) }
-    }
-    if (header.depth !== 'kv') {
-      // Final hidden states do not stay in a cache: those that the plan asks for take a pass of their own.
-      const grown = await grow(
-        { append: async (tokens) => (await sequence.append(tokens, new Map(), null)).token },
-        ids,
-        header,
-        options,
-      )
-      return { ...grown, proof: await proveWithHeader(model, header, grown.tokens, options) }
     }
     const capture = createCapture(sequence, header, options)
     const grown = await grow(capture, ids, header, options)

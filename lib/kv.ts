@@ -53,25 +53,22 @@ export function vectorBytes(shape: VectorShape, kvDtype: KvDtype, layer: number)
 /** Rows in the order of layer, then position, as single samples; the vectors are views of `k` and `v`. */
 export function* cutSamples(
   byLayer: ReadonlyMap<number, ArrayLike<number>>,
-  k: Uint8Array,
-  v: Uint8Array,
-  rowBytes: number,
+  { k, v }: Pick<LayerSamples, 'k' | 'v'>,
+  bytesAt: (layer: number) => { k: number; v: number },
 ): Generator<KvSample> {
-  let start = 0
+  const start = { k: 0, v: 0 }
   for (const [layer, positions] of byLayer) {
+    const bytes = bytesAt(layer)
     for (const position of Array.from(positions)) {
-      const end = start + rowBytes
-      yield { layer, position, k: k.subarray(start, end), v: v.subarray(start, end) }
-      start = end
+      const end = { k: start.k + bytes.k, v: start.v + bytes.v }
+      yield { layer, position, k: k.subarray(start.k, end.k), v: v.subarray(start.v, end.v) }
+      Object.assign(start, end)
     }
   }
 }
 
 /** Rows of one layer as single samples; the vectors are views of the layer's memory. */
 export function samplesOf({ layer, positions, k, v }: LayerSamples): KvSample[] {
-  const row = (rows: Uint8Array, i: number) => {
-    const bytes = rows.length / positions.length
-    return rows.subarray(i * bytes, (i + 1) * bytes)
-  }
-  return Array.from(positions, (position, i) => ({ layer, position, k: row(k, i), v: row(v, i) }))
+  const rowBytes = { k: k.length / positions.length, v: v.length / positions.length }
+  return [...cutSamples(new Map([[layer, positions]]), { k, v }, () => rowBytes)]
 }

@@ -67,6 +67,7 @@ export interface NativePart {
   parent: number | null
   /** A multiple of `pageSlots`; 0 without a parent. */
   firstPosition: number
+  /** May end with the virtual layer, whose index is the number of layers. */
   layers: Uint32Array
   counts: Uint32Array
   positions: Uint32Array
@@ -74,13 +75,16 @@ export interface NativePart {
 
 /** One pass over the layers; see native/binding/prefill.h. */
 export interface NativePrefill {
+  /** At the virtual layer `k` takes the final hidden states (fp32, after the final norm), and `v` nothing. */
   next(k: Uint8Array, v: Uint8Array): Promise<number>
-  drop(part: number): void
   /**
-   * After the virtual layer's next() and before cancel(): what the sampler chooses behind `positions`, a subset of the
-   * part's at that layer. Into `out`, for each: the chosen id (-1 without sampling); the score of the chosen id minus
-   * that of the claimed one (Infinity where topK and topP leave it out, NaN without sampling); and, with
-   * `statistics`, at temperature 1: ln p of the claimed id, the mean of ln p under p, its variance (else NaN).
+   * What the hidden states at `positions`, which the part samples at the virtual layer, say of the tokens behind them,
+   * `tokens[i]` at `positions[i] + 1`. After the virtual layer's next() has resolved; one call at a time.
+   *
+   * @param out - {@link REPLAY_VALUES} for each token: the chosen id (-1 without sampling); its score less the score
+   * of `tokens[i]` (0 where equal; Infinity where top-k or top-p leave `tokens[i]` out; NaN without sampling); with
+   * `statistics`, else NaN, at temperature 1 over the whole vocabulary, in nats: ln p(tokens[i]), the sum of p ln p,
+   * the variance of ln p under p.
    */
   replay(
     part: number,
@@ -90,8 +94,12 @@ export interface NativePrefill {
     statistics: boolean,
     out: Float64Array,
   ): Promise<void>
+  drop(part: number): void
   cancel(): void
 }
+
+/** Of each token, in the output of {@link NativePrefill.replay}. */
+export const REPLAY_VALUES = 5
 
 /** How the next token is chosen. `key` is the noise's, two words. */
 export interface NativeSampling {
@@ -112,9 +120,13 @@ export interface NativeSequence {
     v: Uint8Array,
     sampling: NativeSampling | null,
     logits: Uint8Array | null,
-    /** Takes the leaf digests of the appended positions, (tokens, numLayers + 1, 32) bytes. */
-    leaves: Uint8Array | null,
+    /** Takes the leaf digests of the appended positions: 32 bytes for each (position, layer), the virtual one too. */
+    leaves?: Uint8Array | null,
   ): Promise<number>
+  /**
+   * Rows of one position, copied at once. `layers` may end with the virtual layer (to `k` alone) for the last position
+   * of an append that chose a token or gave logits.
+   */
   extract(layers: Uint32Array, position: number, k: Uint8Array, v: Uint8Array): void
   cancel(): void
 }
@@ -160,7 +172,13 @@ export interface NativeCuda {
 }
 
 export interface NativeAddon {
-  info(): { version: string; napi: number; simd: string[]; features: string[]; cuda: NativeCuda }
+  info(): {
+    version: string
+    napi: number
+    simd: string[]
+    features: string[]
+    cuda: NativeCuda
+  }
   /** As `info().cuda`, off this thread: the first call may have to wake a driver. */
   openCuda(): Promise<NativeCuda>
   useCudaModule(path: string): void
@@ -181,7 +199,7 @@ export interface NativeAddon {
     positions: Uint32Array,
     out: Uint8Array,
   ): { done: Promise<void>; cancel(): void }
-  /** All nodes above `leaves` (32 bytes each), level by level, the head last; see lib/merkle.ts. */
+  /** All nodes of the tree above leaves of 32 bytes each, level by level, the head last; nothing above one leaf. */
   merkleTree(leaves: Uint8Array): Promise<Uint8Array>
   Model: new (
     config: ModelConfig,

@@ -1,14 +1,11 @@
 // One native pass over the sequences of one or several verifications, layer by layer; leaving it stops it.
 import { addon, fromNative } from './addon'
-import { flattened, type NativePart, type NativePrefill, type NativeSampling } from './native'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { PocError } from './errors'
 import { type KvDtype, type LayerSamples, vectorBytes } from './kv'
 import type { Model } from './model'
+import { flattened, type NativePart, type NativePrefill, type NativeSampling, REPLAY_VALUES } from './native'
 import type { Plan } from './plan'
-
-/** Numbers that {@link Pass.replay} gives for a position. */
-export const REPLAY_NUMBERS = 5
 
 /** A sequence of a pass. */
 export interface PassPart {
@@ -103,7 +100,7 @@ export function openPass(model: Model, parts: readonly PassPart[], options: Pass
     }
   }
   const replay: Pass['replay'] = async (part, positions, tokens, sampling, statistics) => {
-    const out = new Float64Array(REPLAY_NUMBERS * positions.length)
+    const out = new Float64Array(REPLAY_VALUES * positions.length)
     try {
       await model.run(() => run.replay(part, positions, tokens, sampling, statistics, out))
     } catch (error) {

@@ -48,8 +48,8 @@ function checkPlan(model: Model, tokens: Uint32Array, plan: Plan): void {
   if (tokens.length < plan.numPositions) {
     throw wrongValue('INVALID_ARGUMENT', 'tokens', `at least the plan's ${plan.numPositions} positions`, tokens)
   }
-  if (plan.deepestLayer >= model.config.numLayers) {
-    const expected = `within the model's ${model.config.numLayers} layers`
+  if (plan.deepestLayer > model.config.numLayers) {
+    const expected = `at most ${model.config.numLayers}, the virtual layer`
     throw wrongValue('INVALID_ARGUMENT', 'plan.deepestLayer', expected, plan.deepestLayer)
   }
   checkTokens(model, tokens.subarray(0, plan.numPositions))

@@ -6,7 +6,7 @@ import { wrongValue } from './errors'
 import { contextHash, taggedHash } from './hash'
 import { bytesOf, hexOf } from './hex'
 import { MAX_SEED_BYTES } from './limits'
-import { REPLAY_NUMBERS } from './pass'
+import { REPLAY_VALUES } from './native'
 import type { Proof } from './proof'
 import { bernoulli } from './token-sampler'
 import type { Reason, TokenReplay } from './verdict'
@@ -93,7 +93,7 @@ export function outcomeOfReplay(proof: Proof, positions: Uint32Array, numbers: F
   let gaps = 0
   let [observed, expected, variance] = [0, 0, 0]
   for (const [i, position] of positions.entries()) {
-    const [chosen, gap, logProbability, mean, spread] = numbers.subarray(i * REPLAY_NUMBERS, (i + 1) * REPLAY_NUMBERS)
+    const [chosen, gap, logProbability, mean, spread] = numbers.subarray(i * REPLAY_VALUES, (i + 1) * REPLAY_VALUES)
     gaps += Math.min(gap, MAX_GAP)
     observed += Math.max(logProbability, -MAX_GAP)
     expected += mean
