@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit'
+import { addAttack } from './commands/attack'
 import { addCheck } from './commands/check'
 import { addDemo } from './commands/demo'
 import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_OF_ERROR, EXIT_USAGE } from './commands/exit'
@@ -56,6 +57,7 @@ function createProgram(session: Session): Command {
   addAudit(program, session)
   addSettle(program, session)
   addInfo(program, session, version)
+  addAttack(program, session)
   addDemo(program, session)
   return program
 }

@@ -6,6 +6,7 @@ import { MODEL_ATTACKS, SUFFIX_ATTACKS } from './of-models'
 import { LATE_COMMITMENT, OPENING_ATTACKS, PREDICTABLE } from './of-openings'
 import { LOSSLESS, TOKEN_ATTACKS } from './of-tokens'
 import { SPARSE_ATTACKS, VECTOR_ATTACKS } from './of-vectors'
+import { HIDDEN_VERDICT_ATTACKS, VERDICT_ATTACKS } from './of-verdicts'
 import { type Policy, RECOMMENDED } from './user-request'
 
 /** Caught in every trial under the recommended policy. */
@@ -23,6 +24,16 @@ export const CHANCE_ATTACKS: readonly Attack[] = [...SUFFIX_ATTACKS, PREDICTABLE
 
 /** What no check of a single proof can or should catch. */
 export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS, LATE_COMMITMENT]
+
+/** The measurement beside the attacks, as it is chosen by name. */
+export const TOKENS_NEEDED = 'tokens-needed'
+
+/** Everything that can be chosen. */
+export const ATTACK_NAMES: readonly string[] = [
+  ...[...ATTACKS, ...CHANCE_ATTACKS, ...ALLOWED_ATTACKS].map(({ name }) => name),
+  ...[...VERDICT_ATTACKS, ...HIDDEN_VERDICT_ATTACKS].map(({ name }) => name),
+  TOKENS_NEEDED,
+]
 
 /** Weaker policies, to show what each part of the recommended one is for. */
 export const WEAKER_POLICIES: readonly Policy[] = [

@@ -17,10 +17,11 @@ export async function claimOf(trial: Trial, computed: Computed, header = trial.h
 
 const OTHER_BEACONS = 32
 
-/** As {@link claimOf}, with the probability that the policy gives of being caught. */
+/** As {@link claimOf}, with the probability of being caught where the policy replays all tokens or none. */
 export async function claimWithChance(trial: Trial, computed: Computed, random: Random): Promise<Forgery | null> {
   const forgery = await claimOf(trial, computed)
-  return forgery && { ...forgery, expected: await chanceOf(trial, computed, random) }
+  const isKnown = trial.policy.replay === 'all' || trial.policy.replay === 'none'
+  return forgery && { ...forgery, ...(isKnown ? { expected: await chanceOf(trial, computed, random) } : {}) }
 }
 
 /** Certain for other tokens, where all are replayed; else the share of beacons that open a false cell. */

@@ -1,7 +1,6 @@
 // Honest proofs of every kind, none of which may be rejected.
 import { generate } from '../generate'
 import { commit } from '../commitment'
-import { hexFrom } from '../hex'
 import { judge } from './judge'
 import type { Random } from './random'
 import type { Work } from './run-attacks'
@@ -68,6 +67,3 @@ async function honestProof(trial: Trial, random: Random) {
     : commitment
   return await again.open(trial.beacon, { chunkSize: asked.chunkSize, signal })
 }
-
-/** A beacon, as a trial draws it. */
-export const drawBeacon = (random: Random) => hexFrom(random.bytes(32))

@@ -1,6 +1,6 @@
 // The public names of proof-of-cache/attacks. No logic here.
 export type { Attack, Forgery } from './attack'
-export { ALLOWED_ATTACKS, ATTACKS, CHANCE_ATTACKS, WEAKER_POLICIES } from './attack-lists'
+export { ALLOWED_ATTACKS, ATTACK_NAMES, ATTACKS, CHANCE_ATTACKS, WEAKER_POLICIES } from './attack-lists'
 export { type Cells, commitCells, type Computed, computeCells, type ForgedCommitment, proofFromCells } from './cells'
 export { CHANGES, type ChangeName, type WeightChange, writeChangedModel } from './changed-model'
 export { claimChanged, claimOf, claimOpened, claimRestated, claimWithChance } from './claim'

@@ -53,7 +53,7 @@ export const VERDICT_ATTACKS: readonly VerdictAttack[] = [
   about('share-none', 'a share of nothing for work that was done', ({ computed }) => ({
     computed: { ...computed, share: 0 },
   })),
-  about('digest-made-up', 'a digest of samples that are not those of the proof', (_, { random }) => ({
+  about('samples-digest', 'a digest of samples that are not those of the proof', (_, { random }) => ({
     samplesDigest: hexFrom(random.bytes(32)),
   })),
   about('replay-more', 'more tokens replayed than were generated', ({ replay }, { honest }) => ({

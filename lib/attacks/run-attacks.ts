@@ -4,7 +4,15 @@ import { integerIn } from '../limits'
 import type { Model } from '../model'
 import { checkOptions } from '../options'
 import type { Attack } from './attack'
-import { ALLOWED_ATTACKS, ATTACKS, CHANCE_ATTACKS, COMPARED_ATTACKS, WEAKER_POLICIES } from './attack-lists'
+import {
+  ALLOWED_ATTACKS,
+  ATTACK_NAMES,
+  ATTACKS,
+  CHANCE_ATTACKS,
+  COMPARED_ATTACKS,
+  TOKENS_NEEDED,
+  WEAKER_POLICIES,
+} from './attack-lists'
 import { type HonestRow, runHonest } from './honest'
 import { judge, type Verifier, verifierOf } from './judge'
 import { createModelPool, type ModelPool } from './model-pool'
@@ -88,7 +96,7 @@ export async function runAttacks(model: Model, options: AttackOptions = {}): Pro
     const honestRow = await runHonest({ ...work, trials: honest, random: random.fork('honest') }, steps(1))
     const verdicts = await runVerdictAttacks({ ...work, random: random.fork('verdicts'), isChosen }, steps(2))
     const modes = await runModes(work, isChosen, random.fork('modes'), steps(3))
-    const tokensNeeded = isChosen({ name: 'tokens-needed' }) ? await measureTokensNeeded(work, random, steps(4)) : []
+    const tokensNeeded = isChosen({ name: TOKENS_NEEDED }) ? await measureTokensNeeded(work, random, steps(4)) : []
     onProgress?.(1)
     const [attacks, chance, allowed] = rows
     const allCaught =
@@ -171,9 +179,9 @@ async function runModes(
 
 function chosen(names: readonly string[] | undefined): (named: { name: string }) => boolean {
   if (names === undefined) return () => true
-  const known = [...ATTACKS, ...CHANCE_ATTACKS, ...ALLOWED_ATTACKS].map(({ name }) => name)
+  const known = ATTACK_NAMES
   const unknown = names.find((name) => !known.includes(name))
-  if (unknown !== undefined) throw wrongValue('INVALID_ARGUMENT', 'options.attacks', 'names of attacks', unknown)
+  if (unknown !== undefined) throw wrongValue('INVALID_ARGUMENT', 'options.attacks', 'names of ATTACK_NAMES', unknown)
   return ({ name }) => names.includes(name)
 }
 
