@@ -15,7 +15,7 @@ export async function claimOf(trial: Trial, computed: Computed, header = trial.h
   return { proof: await trial.proof(computed, header) }
 }
 
-const OTHER_BEACONS = 32
+const OTHER_BEACONS = 16
 
 /** As {@link claimOf}, with the probability of being caught where the policy replays all tokens or none. */
 export async function claimWithChance(trial: Trial, computed: Computed, random: Random): Promise<Forgery | null> {

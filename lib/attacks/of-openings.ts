@@ -153,7 +153,7 @@ export const OPENING_ATTACKS: readonly Attack[] = [
   },
 ]
 
-const NONCES = 32
+const NONCES = 8
 
 /** Half of the vectors are made up; of many nonces, the one that opens fewest of them. */
 async function ground(trial: Trial, random: Random) {
