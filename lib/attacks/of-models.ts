@@ -1,5 +1,5 @@
 // Another model does the work, and the proof states the real one's digest.
-import type { Attack } from './attack'
+import { type Attack, generates } from './attack'
 import { claimOf, claimWithChance } from './claim'
 import type { ModelName } from './model-pool'
 
@@ -17,7 +17,10 @@ export const MODEL_ATTACKS: readonly Attack[] = [
   wholly('model-tuned', 'tuned', 'A1', 'one tensor of the first block is changed by a hundredth'),
   wholly('model-lora', 'lora', 'A17', 'a low-rank product is added to the q and v projections'),
   wholly('model-pruned', 'pruned', 'A1', 'the first block is left out'),
-  wholly('head-int8', 'head', 'A6', 'only the output head is cheaper: every vector is right, some token is not'),
+  {
+    ...wholly('head-int8', 'head', 'A6', 'only the output head is cheaper: every vector is right, some token is not'),
+    fits: generates(16), // shorter answers are the honest ones as a rule
+  },
 ]
 
 const partly = (name: string, model: ModelName, reference: string, about: string): Attack => ({

@@ -192,7 +192,7 @@ export const PREDICTABLE: Attack = {
   },
 }
 
-const ROOTS = 64
+const ROOTS = 24
 
 /** What a beacon that is known too early allows, and what the published claim has to be compared for. */
 export const LATE_COMMITMENT: Attack = {

@@ -14,10 +14,14 @@ async function prefilled(trial: Trial, tokens: Uint32Array) {
   return await claimOf(trial, { tokens, cells: await trial.cells(trial.real, tokens) })
 }
 
+/** Shorter answers of a near copy are the honest ones as a rule. */
+const MANY = 16
+
 const prefill = (name: string, model: ModelName, about: string): Attack => ({
   name,
   reference: 'A2',
   about,
+  fits: model === 'int8' ? undefined : generates(MANY),
   forge: async (trial) => prefilled(trial, (await trial.by(model)).tokens),
 })
 
@@ -95,7 +99,7 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     name: 'lossy-draft',
     reference: 'A3',
     about: 'drafts of the int8 copy are kept where the real model gives them a tenth of the probability',
-    fits: generates(2),
+    fits: generates(MANY),
     forge: async (trial) => prefilled(trial, await drafted(trial, 0.1)),
   },
   {
@@ -118,7 +122,7 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     name: 'swap-prefilled',
     reference: 'A2, A17',
     about: 'the int8 copy takes over half-way, the real model prefills',
-    fits: generates(2),
+    fits: generates(MANY),
     forge: async (trial) => prefilled(trial, (await swapped(trial)).tokens),
   },
 ]

@@ -37,5 +37,5 @@ export function createRandom(seed: string): Random {
 /** Small numbers are likelier than great ones, as lengths are: 1 to `max`. */
 export function lengthUpTo(random: Random, max: number): number {
   const share = random.below(1024) / 1024
-  return 1 + Math.floor(max * share * share)
+  return 1 + Math.floor(max * share ** 3)
 }

@@ -109,8 +109,8 @@ test('attacks on few vectors are caught as often as the plan looks at them', asy
   const attacks = ['sparse-tenth', 'sparse-half', 'final-norm', 'predictable']
   const { chance } = await runAttacks(model, { trials: 40, honest: 0, seed: 'chance', attacks })
   for (const { attack, trials, caught, expected = Number.NaN } of chance) {
-    // Five standard deviations, and what sixteen beacons a trial leave open of the expectation itself.
-    const deviation = Math.sqrt((expected * (1 - expected) + 0.05) * trials * (1 + 1 / 16))
+    // Five standard deviations, and what eight beacons a trial leave open of the expectation itself.
+    const deviation = Math.sqrt((expected * (1 - expected) + 0.05) * trials * (1 + 1 / 8))
     expect({ attack, isNear: Math.abs(caught - expected * trials) < 5 * deviation }).toEqual({ attack, isNear: true })
   }
   expect(chance.find(({ attack }) => attack === 'sparse-tenth')?.caught).toBeLessThan(40)
