@@ -1,11 +1,10 @@
 // What verifying a proof consists of beside the prefill: what is decided before it, what it is compared with, and the
 // verdict.
-import { bindingDigest } from './binding'
-import { leafDigest, leafIndex, opensTo, planOf } from './challenge'
+import { type Claim, leafDigest, leafIndex, opensTo, planOf } from './challenge'
 import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
 import { layerInForm } from './form'
-import { hexFrom } from './hex'
+import { bindingId } from './registry'
 import { type KvSample, type LayerSamples, samplesOf } from './kv'
 import { createDigestMatcher, createMatcher, type MatchResult } from './matcher'
 import type { Model } from './model'
@@ -13,9 +12,8 @@ import type { Pass } from './pass'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
 import type { Proof } from './proof'
-import { claimedTokens, outcomeOfReplay, type ReplayDemands, replayFault, replayPositions } from './replay'
+import { outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers, replayPositions } from './replay'
 import { createReport, type Report } from './report'
-import { nativeSampling } from './sequence'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
 import type { Reason, TokenReplay, Verdict } from './verdict'
 
@@ -31,7 +29,7 @@ export interface OpenExamination {
   /** What a pass must compute: the samples, and where the sampler is to choose again. */
   readonly plan: Plan
   /** Takes the next layer of that plan; of the virtual layer, lets the sampler choose again. `part`: of the pass. */
-  push(layer: LayerSamples, pass: Pass, part: number): Promise<void>
+  push(layer: LayerSamples, pass: Pick<Pass, 'replay'>, part: number): Promise<void>
   /** True when nothing more can change the verdict. */
   readonly decided: boolean
   /** The verdict on what was compared; inconclusive while it is not decided. */
@@ -47,7 +45,8 @@ export type Examination = { readonly verdict: Verdict } | OpenExamination
  * @throws {PocError} INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW
  */
 export function examine(model: Model, proof: Proof, demands: Demands): Examination {
-  const { plan, seed } = planOf(proof, demands)
+  const planned = planPass(proof, demands)
+  const { plan, whole, replayed } = planned
   const report = createReport(model, proof, plan)
   const contradictions = structuralReasons(model, proof, plan, demands)
   if (contradictions.length > 0) return { verdict: report('rejected', contradictions) }
@@ -57,28 +56,41 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
   }
   checkTokens(model, proof.tokens.subarray(0, plan.numPositions))
   checkTokens(model, proof.tokens.subarray(plan.numPositions))
-  const replayed = replayPositions(proof, seed, demands)
-  const whole = replayed ? withVirtual(plan, model.config.numLayers, replayed) : plan
   const flops = planCost(whole, model.config).flops + headCost(replayed?.length ?? 0, model.config)
   const { maxFlops = Number.POSITIVE_INFINITY } = demands
   if (flops > maxFlops) {
     const message = `the plan costs ${flops} FLOPs, over ${maxFlops}`
     return { verdict: report('inconclusive', [{ code: 'limit_exceeded', message }]) }
   }
-  return openExamination({ model, proof, plan, whole, replayed, seed, demands })
+  return openExamination(model, proof, planned, demands)
 }
 
-interface Work {
-  model: Model
-  proof: Proof
+/** What is compared and what is computed. */
+interface PassPlan {
+  /** The proof's samples. */
   plan: Plan
+  /** The same, and the virtual layer where tokens are replayed. */
   whole: Plan
+  /** After which positions the sampler is to choose again; null for none. */
   replayed: Uint32Array | null
+  /** Of the challenge, where there is one. */
   seed: Uint8Array | null
-  demands: Demands
 }
 
-function openExamination({ model, proof, plan, whole, replayed, seed, demands }: Work): OpenExamination {
+/** Plans the pass over a proof, of which only what everybody may see is needed. */
+export function planPass(proof: Claim & { beacon: string }, demands: Samplers & ReplayDemands): PassPlan {
+  const { plan, seed } = planOf(proof, demands)
+  const replayed = replayPositions(proof, seed, demands)
+  const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
+  return { plan, whole, replayed, seed }
+}
+
+function openExamination(
+  model: Model,
+  proof: Proof,
+  { plan, whole, replayed, seed }: PassPlan,
+  demands: Demands,
+): OpenExamination {
   const { header } = proof
   const report: Report = createReport(model, proof, plan, whole)
   const { numLayers } = model.config
@@ -101,10 +113,7 @@ function openExamination({ model, proof, plan, whole, replayed, seed, demands }:
         matcher.push(layerInForm(header, seed ?? plan.contextDigest, sampled))
       }
       if (layer.layer !== numLayers || replayed === null || matcher.failed) return
-      const sampling = header.sampling && nativeSampling(header.sampling)
-      const claimed = claimedTokens(proof, replayed)
-      const numbers = await pass.replay(part, replayed, claimed, sampling, demands.probabilityTest ?? false)
-      replay = outcomeOfReplay(proof, replayed, numbers)
+      replay = outcomeOfReplay(proof, replayed, await replayNumbers(proof, replayed, demands, pass, part))
     },
     get decided() {
       return matcher.failed || (matcher.decided && isReplayed())
@@ -116,7 +125,7 @@ function openExamination({ model, proof, plan, whole, replayed, seed, demands }:
       if (!matcher.decided || !isReplayed()) {
         return report('inconclusive', [{ code: 'aborted', message: 'the verification was aborted' }], result)
       }
-      const binding = hexFrom(bindingDigest(header))
+      const binding = bindingId(header, proof.root)
       if (demands.seen?.has(binding)) return report('rejected', [REPLAYED], result, replay) // meanwhile
       demands.seen?.add(binding)
       const message = `all ${plan.numSamples} samples match${replay ? `, ${replay.positions} tokens replayed` : ''}`
@@ -159,7 +168,7 @@ function withVirtual(plan: Plan, numLayers: number, positions: Uint32Array): Pla
 }
 
 /** The rows at some of a layer's positions. */
-function pick({ layer, positions, k, v }: LayerSamples, wanted: Uint32Array = new Uint32Array(0)): LayerSamples {
+export function pick({ layer, positions, k, v }: LayerSamples, wanted: Uint32Array = new Uint32Array(0)): LayerSamples {
   if (wanted.length === positions.length) return { layer, positions, k, v }
   const rowOf = new Map(Array.from(positions, (position, row) => [position, row]))
   const rows = Array.from(wanted, (position) => rowOf.get(position) as number)

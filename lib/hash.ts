@@ -21,7 +21,9 @@ export type HashUse =
   | 'depth'
   | 'sketch'
   | 'replay'
+  | 'blind'
   | 'seal'
+  | 'canary'
 
 /** Bytes of every digest in the formats. */
 export const DIGEST_BYTES = 32

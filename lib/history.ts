@@ -3,9 +3,21 @@
 import { wrongValue } from './errors'
 import { isVerifierId } from './payoff'
 import { parseAmount } from './ratio'
+import { readOpening, type SealOpening } from './seal'
 import type { VerdictStatus } from './verdict'
 
-const DISPUTE_PHASES = ['deposits', 'delivery', 'challenge', 'verifier', 'verdict', 'settled'] as const
+const DISPUTE_PHASES = [
+  'deposits',
+  'delivery',
+  'challenge',
+  'beacon',
+  'opening',
+  'verifier',
+  'seal',
+  'reveal',
+  'verdict',
+  'settled',
+] as const
 
 /** What a dispute waits for. */
 export type DisputePhase = (typeof DISPUTE_PHASES)[number]
@@ -13,10 +25,15 @@ export type DisputePhase = (typeof DISPUTE_PHASES)[number]
 /** What happened. Digests are 64 lowercase hex digits, amounts are in the smallest unit. */
 export type DisputeEvent =
   | { type: 'deposit'; party: 'user' | 'generator'; amount: bigint }
-  | { type: 'delivery'; proofDigest: string; modelDigest?: string } // the generator hands over its result
+  | ({ type: 'delivery'; root?: string; modelDigest?: string } & Partial<DeliveredProof>) // a proof, or only its root
   | { type: 'acceptance' } // by the user, who waives the challenge
   | { type: 'challenge' } // by the user
+  | { type: 'beacon'; beacon: string } // hex; what the challenge to a root is drawn with
+  | ({ type: 'opening' } & DeliveredProof) // by the generator, which opens its root where the beacon asks for it
   | { type: 'join'; verifier: string; stake: bigint }
+  | { type: 'seal'; verifier: string; seal: string } // before the claimed samples are shown to the verifier
+  | { type: 'reveal'; verifier: string; opening: SealOpening } // afterwards; stands for the verdict
+  | { type: 'canary'; verifier: string; proofDigest: string; passed: boolean } // its answer to a task with a known one
   | {
       type: 'verdict'
       verifier: string
@@ -24,9 +41,18 @@ export type DisputeEvent =
       samplesDigest: string
       proofDigest: string
       modelDigest?: string
+      /** An earlier verifier whose vectors are like these within the tolerance, where digests cannot agree. */
+      agreesWith?: string
     }
   | { type: 'withdrawal'; verifier: string } // in place of a verdict
   | { type: 'timeout'; phase: DisputePhase } // the time for what this phase waits for is over
+
+/** What is known of a proof that the generator has handed over. */
+export interface DeliveredProof {
+  proofDigest: string
+  /** Of all claimed samples; blind verifiers are compared with it. */
+  samplesDigest?: string
+}
 
 export type DisputeEventType = DisputeEvent['type']
 
@@ -62,19 +88,35 @@ const amount: Read<bigint> = (value, where) => parseAmount(value, where, 'DISPUT
 const digest = field('64 lowercase hex digits', (value): value is string => {
   return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
 })
+const beacon = field('lowercase hex of 1 to 1024 bytes', (value): value is string => {
+  return typeof value === 'string' && value.length <= 2048 && /^(?:[0-9a-f]{2})+$/.test(value)
+})
+const passed = field('true or false', (value): value is boolean => typeof value === 'boolean')
+const opening: Read<SealOpening> = (value, where) => readOpening(value, where, 'DISPUTE_INVALID')
 const verifier = field("a verifier's id: visible ASCII, not user or generator", isVerifierId)
 const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
   deposit: { party: oneOf('user', 'generator'), amount },
-  delivery: { proofDigest: digest, modelDigest: optional(digest) },
+  delivery: {
+    proofDigest: optional(digest),
+    root: optional(digest),
+    samplesDigest: optional(digest),
+    modelDigest: optional(digest),
+  },
   acceptance: {},
   challenge: {},
+  beacon: { beacon },
+  opening: { proofDigest: digest, samplesDigest: optional(digest) },
   join: { verifier, stake: amount },
+  seal: { verifier, seal: digest },
+  reveal: { verifier, opening },
+  canary: { verifier, proofDigest: digest, passed },
   verdict: {
     verifier,
     status: oneOf('accepted', 'rejected', 'inconclusive'),
     samplesDigest: digest,
     proofDigest: digest,
     modelDigest: optional(digest),
+    agreesWith: optional(verifier),
   },
   withdrawal: { verifier },
   timeout: { phase: oneOf(...DISPUTE_PHASES) },

@@ -3,7 +3,7 @@
 // Verify: the main job.
 export { verify, type VerifyOptions } from './verify'
 export { verifyAll, type VerifyAllOptions } from './verify-all'
-export type { Request, SeenBindings } from './structure'
+export type { Request } from './structure'
 
 // Prove: while generating, or for tokens that exist.
 export { type CommittedGeneration, generate, type GenerateOptions, type Generation } from './generate'
@@ -28,7 +28,7 @@ export type { WeightCache } from './weight-cache'
 export type { Architecture, ModelConfig, RopeScaling } from './config'
 export { loadTokenizer, type Tokenizer } from './tokenizer'
 export { type BackendInfo, type Info, info } from './addon'
-export type { CudaDevice, OpTime } from './native'
+export type { CudaDevice, OpDigest, OpTime } from './native'
 
 // Every stage alone: binding and plan, prefill, extraction, matching.
 export {
@@ -97,6 +97,34 @@ export {
   type Inconsistency,
   locateDivergence,
 } from './divergence'
+
+// Verifiers that cannot take their answer from the proof, and proofs that are not taken twice.
+export { judge, matchRecomputed, type Recomputed, recompute } from './blind'
+export {
+  type BlindProof,
+  blindProof,
+  checkSeal,
+  checkSealedVerdict,
+  type SealedOutcome,
+  type SealedResult,
+  type SealOpening,
+  type SealProblem,
+  seal,
+  sealedOutcome,
+  sealSubject,
+} from './seal'
+export * from './canary'
+export * from './agreement'
+export {
+  bindingId,
+  type BindingRegistry,
+  type ChainOptions,
+  type ChainProblem,
+  type ChainTurn,
+  checkChain,
+  createBindingRegistry,
+  type SeenBindings,
+} from './registry'
 
 // Payoffs and disputes.
 export * from './terms'

@@ -52,7 +52,7 @@ function drawn(family: string, argument: string, choose: Choose): LayerSampler |
 }
 
 // Floyd's algorithm: `count` draws, whatever they are, give `count` distinct numbers.
-function anySubset(draw: Draw, count: number, candidates: number): number[] {
+export function anySubset(draw: Draw, count: number, candidates: number): number[] {
   const chosen = new Set<number>()
   for (let last = candidates - count; last < candidates; last++) {
     const candidate = draw(last + 1)

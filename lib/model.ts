@@ -1,6 +1,7 @@
 // A model that is loaded once and used by any number of verifications and generations at a time.
 import { addon, fromNative } from './addon'
-import type { NativeModel, NativeModelOptions, NativeTensor, OpTime } from './native'
+import type { KvDtype } from './kv'
+import type { NativeModel, NativeModelOptions, NativeTensor, OpDigest, OpTime } from './native'
 import { type BackendOptions, backendOptions, resolveBackend } from './backend'
 import type { Numerics } from './binding'
 import type { ModelConfig } from './config'
@@ -93,6 +94,18 @@ export class Model {
     } catch (error) {
       throw fromNative(error)
     }
+  }
+
+  /**
+   * Digests of one position's row after each op, from the block below `layer` up to that layer's leaf, in the order of
+   * the computation: what two parties compare where their leaves part (see {@link locateDivergence}).
+   *
+   * @param tokens - Up to `position` at least.
+   * @param layer - 0 to `numLayers`, the virtual layer.
+   * @throws {PocError} INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, CLOSED, BACKEND_UNAVAILABLE on another backend than the CPU's
+   */
+  async traceOps(tokens: Uint32Array, kvDtype: KvDtype, layer: number, position: number): Promise<OpDigest[]> {
+    return await this.run(() => this.native.trace(tokens, kvDtype, layer, position))
   }
 
   get closed(): boolean {

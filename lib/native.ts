@@ -42,8 +42,20 @@ export interface NativeModel {
   progress(): number
   /** Throws unless loaded to be profiled. */
   opTimes(): OpTime[]
+  /**
+   * A digest of `position`'s row after each op from the block before `layer` up to the leaf (layer, position), in the
+   * order of the computation; native/core/traced_ops.h has their names. `layer` may be the virtual one.
+   * Rejects with BACKEND_UNAVAILABLE on another backend than the CPU's.
+   */
+  trace(tokens: Uint32Array, kvDtype: KvDtype, layer: number, position: number): Promise<OpDigest[]>
   /** No new runs; those under way stop soon. Idempotent. */
   close(): void
+}
+
+/** An op and the SHA-256 digest of the row that it gave, as hex. */
+export interface OpDigest {
+  op: string
+  digest: string
 }
 
 /** What one op took so far, over all runs of a model. */
@@ -51,12 +63,6 @@ export interface OpTime {
   op: string
   calls: number
   seconds: number
-}
-
-/** What an op made at one position: SHA-256 of its row, 64 hex digits. */
-export interface OpDigest {
-  op: string
-  digest: string
 }
 
 /** One sequence of a pass; its samples as {@link flattened} gives them. */

@@ -5,8 +5,14 @@ import { PocError, wrongValue } from './errors'
 import { createTerms, termsAmounts, termsDeposits } from './terms'
 import type { DeadlockRule, Terms, TermsInput } from './terms'
 
-/** How a pool was emptied; `refunded`: the deal ended before there was a result to dispute. */
-export type SettlementCase = 'no_challenge' | 'generator_confirmed' | 'verifier_confirmed' | 'deadlock' | 'refunded'
+/** How a pool was emptied. */
+export type SettlementCase =
+  | 'no_challenge'
+  | 'generator_confirmed'
+  | 'verifier_confirmed'
+  | 'deadlock'
+  | 'refunded' // the deal ended before there was a result to dispute
+  | 'withheld' // the generator did not open its commitment
 
 /** What one party put in and takes out; smallest unit. */
 export interface Payout {
@@ -26,7 +32,7 @@ export interface Settlement {
   /** k: verdicts that counted as a stage, 0 if none did. */
   stage: number
   pool: bigint
-  /** User, generator, V_1 .. V_k, then released verifiers. */
+  /** User, generator, V_1 .. V_k, then failed and released verifiers. */
   payouts: Payout[]
 }
 
@@ -44,6 +50,8 @@ export interface DisputeStages {
   verifiers: readonly string[]
   /** Those that joined and decided nothing; each gets its stake back. */
   released?: readonly string[]
+  /** Those that failed a canary; their stakes go to V_k, or in a deadlock to the user. */
+  failed?: readonly string[]
 }
 
 /** Whether a value can be a verifier's id: 1 to 128 visible ASCII characters, not `user` or `generator`. */
@@ -78,7 +86,7 @@ export function settleGeneratorConfirmed(input: TermsInput, stages: DisputeStage
   const terms = createTerms(input)
   const last = checkStages(terms, stages, 1)
   const { servicePayment, verificationPayment, generatorStake, verifierStake } = termsAmounts(terms)
-  const stakes = BigInt(stages.verifiers.length) * verifierStake
+  const stakes = BigInt(stages.verifiers.length) * verifierStake + failedStakes(terms, stages)
   return settle('generator_confirmed', terms, stages, {
     user: [0n, 'pays for the service and its verification'],
     generator: [servicePayment + generatorStake, 'confirmed: paid for the service'],
@@ -98,7 +106,8 @@ export function settleVerifierConfirmed(input: TermsInput, stages: DisputeStages
     throw wrongValue('INVALID_ARGUMENT', 'matched', 'a verifier before the last one', matched)
   }
   const { verificationPayment, generatorStake, verifierStake } = termsAmounts(terms)
-  const rest = generatorStake + BigInt(stages.verifiers.length - 1) * verifierStake - verificationPayment
+  const stakes = BigInt(stages.verifiers.length - 1) * verifierStake + failedStakes(terms, stages)
+  const rest = generatorStake + stakes - verificationPayment
   const shares = new Map<string, Share>([
     [matched, [verificationPayment + verifierStake, `refuted the generator, as ${last} confirmed`]],
     [last, [rest, `confirmed ${matched}, refuting the generator`]],
@@ -120,20 +129,21 @@ export function settleDeadlock(input: TermsInput, stages: DisputeStages): Settle
   const { servicePayment, verificationPayment } = termsAmounts(terms)
   const { user, generator, verifier } = termsDeposits(terms)
   const stakes = BigInt(stages.verifiers.length) * verifier
+  const failed = failedStakes(terms, stages)
   const unproven: Share = [verifier, 'its result was neither confirmed nor refuted: stake back']
   const shares: Record<DeadlockRule, Shares> = {
     'return-deposits': {
-      user: [user, 'nothing was decided: everything back'],
+      user: [user + failed, 'nothing was decided: everything back'],
       generator: [generator, 'nothing was decided: stake back'],
       verifier: () => unproven,
     },
     'confirm-generator': {
-      user: [verificationPayment, 'pays for the service, which stands as not refuted'],
+      user: [verificationPayment + failed, 'pays for the service, which stands as not refuted'],
       generator: [generator + servicePayment, 'not refuted: paid for the service'],
       verifier: () => unproven,
     },
     'refund-user': {
-      user: [user + stakes, 'nothing was decided: everything back, and the stakes of the verifiers'],
+      user: [user + stakes + failed, 'nothing was decided: everything back, and the stakes of the verifiers'],
       generator: [generator, 'nothing was decided: stake back'],
       verifier: () => [0n, 'slashed: its result was not confirmed'],
     },
@@ -152,6 +162,26 @@ export function settleRefund(terms: TermsInput, deposited: { user: boolean; gene
     return payout(party, amount, [amount, 'there was no result: deposit back'])
   })
   return emptied('refunded', 0, payouts)
+}
+
+/**
+ * The generator committed to its vectors and then did not open those that the beacon drew: it knows by then whether it
+ * would be refuted, so this costs what being refuted costs.
+ * @throws {PocError} TERMS_INVALID.
+ */
+export function settleWithheld(input: TermsInput): Settlement {
+  const terms = createTerms(input)
+  const { user, generator } = termsDeposits(terms)
+  return settle(
+    'withheld',
+    terms,
+    { verifiers: [] },
+    {
+      user: [user + generator, 'the result was not opened: everything back, and the stake of the generator'],
+      generator: [0n, 'slashed: it did not open its commitment'],
+      verifier: () => SLASHED,
+    },
+  )
 }
 
 /** The JSON form of a settlement. */
@@ -174,11 +204,11 @@ const SLASHED: Share = [0n, 'slashed: its result was refuted']
 
 /** Checks the stages and gives the id of V_k. */
 function checkStages(terms: Terms, stages: DisputeStages, least: number): string {
-  const { verifiers, released = [] } = stages ?? {}
-  if (!Array.isArray(verifiers) || !Array.isArray(released)) {
-    throw wrongValue('INVALID_ARGUMENT', 'stages', 'an object of two arrays, verifiers and released', stages)
+  const { verifiers, released = [], failed = [] } = stages ?? {}
+  if (!Array.isArray(verifiers) || !Array.isArray(released) || !Array.isArray(failed)) {
+    throw wrongValue('INVALID_ARGUMENT', 'stages', 'an object of arrays: verifiers, released, failed', stages)
   }
-  const ids: unknown[] = [...verifiers, ...released]
+  const ids: unknown[] = [...verifiers, ...released, ...failed]
   const wrong = ids.find((id) => !isVerifierId(id))
   if (wrong !== undefined) throw wrongValue('INVALID_ARGUMENT', 'a verifier', 'an id', wrong)
   if (new Set(ids).size < ids.length) throw wrongValue('INVALID_ARGUMENT', 'verifiers', 'distinct', ids)
@@ -188,6 +218,10 @@ function checkStages(terms: Terms, stages: DisputeStages, least: number): string
   return verifiers[verifiers.length - 1]
 }
 
+function failedStakes(terms: Terms, { failed = [] }: DisputeStages): bigint {
+  return BigInt(failed.length) * termsDeposits(terms).verifier
+}
+
 function settle(kind: SettlementCase, terms: Terms, stages: DisputeStages, shares: Shares): Settlement {
   const { user, generator, verifier } = termsDeposits(terms)
   const unused: Share = [verifier, 'decided nothing: stake back']
@@ -195,6 +229,7 @@ function settle(kind: SettlementCase, terms: Terms, stages: DisputeStages, share
     payout('user', user, shares.user),
     payout('generator', generator, shares.generator),
     ...stages.verifiers.map((id) => payout(id, verifier, shares.verifier(id))),
+    ...(stages.failed ?? []).map((id) => payout(id, verifier, [0n, 'slashed: it failed a canary'])),
     ...(stages.released ?? []).map((id) => payout(id, verifier, unused)),
   ])
 }

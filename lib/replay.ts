@@ -7,7 +7,9 @@ import { contextHash, taggedHash } from './hash'
 import { bytesOf, hexOf } from './hex'
 import { MAX_SEED_BYTES } from './limits'
 import { REPLAY_VALUES } from './native'
+import type { Pass } from './pass'
 import type { Proof } from './proof'
+import { nativeSampling } from './sequence'
 import { bernoulli } from './token-sampler'
 import type { Reason, TokenReplay } from './verdict'
 
@@ -27,6 +29,9 @@ export interface ReplayDemands {
   probabilityTest?: boolean
 }
 
+/** What replay needs to know of a proof. */
+export type Replayable = Pick<Proof, 'header' | 'tokens'>
+
 /** The largest score gap that counts: scores of tokens that topK and topP leave out are infinitely far away. */
 export const MAX_GAP = 1e6
 
@@ -39,7 +44,11 @@ export const MIN_SURPRISE = -5
  * @param seed - Of the proof's challenge, if it has one.
  * @throws {PocError} INVALID_ARGUMENT
  */
-export function replayPositions(proof: Proof, seed: Uint8Array | null, demands: ReplayDemands): Uint32Array | null {
+export function replayPositions(
+  proof: Replayable,
+  seed: Uint8Array | null,
+  demands: ReplayDemands,
+): Uint32Array | null {
   const { header, tokens } = proof
   const { replay, probabilityTest = false } = demands
   const sampler = replay === undefined || replay === 'none' ? null : shareOf(replay, demands, seed)
@@ -76,8 +85,21 @@ function seedOf(replaySeed: string): string {
 }
 
 /** The tokens claimed behind positions. */
-export function claimedTokens({ tokens }: Proof, positions: Uint32Array): Uint32Array {
+function claimedTokens({ tokens }: Replayable, positions: Uint32Array): Uint32Array {
   return positions.map((position) => tokens[position + 1])
+}
+
+/** What the sampler says behind positions that a pass has just given; see {@link Pass.replay}. */
+export async function replayNumbers(
+  proof: Replayable,
+  positions: Uint32Array,
+  { probabilityTest = false }: ReplayDemands,
+  pass: Pick<Pass, 'replay'>,
+  part: number,
+): Promise<Float64Array> {
+  const { sampling } = proof.header
+  const chooser = sampling && nativeSampling(sampling)
+  return await pass.replay(part, positions, claimedTokens(proof, positions), chooser, probabilityTest)
 }
 
 /**
@@ -85,7 +107,7 @@ export function claimedTokens({ tokens }: Proof, positions: Uint32Array): Uint32
  *
  * @param numbers - As {@link Pass.replay} gives them.
  */
-export function outcomeOfReplay(proof: Proof, positions: Uint32Array, numbers: Float64Array): TokenReplay {
+export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbers: Float64Array): TokenReplay {
   const claimed = claimedTokens(proof, positions)
   const isKnown = proof.header.sampling !== null
   let first: TokenReplay['first'] = null

@@ -1,6 +1,6 @@
 // What is wrong with a proof before any model work: cheapest first, all of it.
 import { isDeepStrictEqual } from 'node:util'
-import { bindingDigest, type ProofHeader } from './binding'
+import type { ProofHeader } from './binding'
 import { leavesOf, opensTo } from './challenge'
 import { wrongValue } from './errors'
 import { fieldsOf } from './header'
@@ -9,18 +9,13 @@ import { samplesFollowPlan } from './matcher'
 import type { Model } from './model'
 import type { Plan } from './plan'
 import type { Proof } from './proof'
+import { bindingId, type SeenBindings } from './registry'
 import type { Reason, ReasonCode } from './verdict'
 
 /** What was asked for: header fields that a proof must state, and the prompt that it must begin with. */
 export interface Request extends Partial<Omit<ProofHeader, 'version' | 'modelDigest'>> {
   /** Token ids. */
   prompt?: ArrayLike<number>
-}
-
-/** Bindings of proofs that were accepted before; a proof is not accepted twice. */
-export interface SeenBindings {
-  has(binding: string): boolean
-  add(binding: string): void
 }
 
 export const REPLAYED: Reason = { code: 'replayed', message: 'a proof with this binding was accepted before' }
@@ -32,6 +27,7 @@ export interface StructuralDemands {
   /** The beacon that was not known when the commitment was published, hex. */
   beacon?: string
   request?: Request
+  /** Bindings of proofs that were accepted before: a proof is not accepted twice. */
   seen?: SeenBindings
 }
 
@@ -53,7 +49,7 @@ export function structuralReasons(model: Model, proof: Proof, plan: Plan, demand
     add('beacon_mismatch', `the proof was opened for beacon '${proof.beacon}', expected '${beacon}'`)
   }
   add('request_mismatch', request ? differingRequest(proof, request) : null)
-  if (seen?.has(hexFrom(bindingDigest(header)))) reasons.push(REPLAYED)
+  if (seen?.has(bindingId(header, proof.root))) reasons.push(REPLAYED)
   add('context_mismatch', contextFault(proof, plan))
   add('termination_mismatch', terminationFault(proof))
   add('plan_mismatch', planFault(proof, plan))

@@ -1,15 +1,22 @@
 // The terms of one stakepool, and a linter for what they reward.
 // Source: Proof of Cache, sections 3.3.1 to 3.3.3. Each finding is derived in docs/PAYOFFS.md.
 
+import { ASSUMPTIONS, readAssumptions, type TermsAssumptions } from './assumptions'
 import { type ErrorCode, PocError, wrongValue } from './errors'
 import { type AmountLike, formatRatio, parseAmount, parseRatio, type Ratio, type RatioLike } from './ratio'
 
+export type { TermsAssumptions } from './assumptions'
 export { type AmountLike, formatRatio, parseAmount, parseRatio, type Ratio, type RatioLike } from './ratio'
 
 const DEADLOCK_RULES = ['return-deposits', 'confirm-generator', 'refund-user'] as const
 
 /** What empties the pool when no two results agree; docs/PAYOFFS.md gives the reason of each. */
 export type DeadlockRule = (typeof DEADLOCK_RULES)[number]
+
+const HONESTY_RULES = ['blind', 'canaries'] as const
+
+/** Who fails a canary loses its stake; `blind` verifiers also seal their samples before they see the claimed ones. */
+export type HonestyRule = (typeof HONESTY_RULES)[number]
 
 /** What user, generator and verifiers agreed on before the first deposit. */
 export interface Terms {
@@ -24,9 +31,11 @@ export interface Terms {
   /** Verdicts after which a dispute without agreement is a deadlock, 1 to {@link MAX_STAGES}. */
   readonly maxStages: number
   readonly onDeadlock: DeadlockRule
+  /** What keeps verifiers from echoing; if absent, nothing but the stake does. */
+  readonly honesty?: HonestyRule
 }
 
-/** {@link Terms} as a caller or a JSON file writes them; `onDeadlock` is `'return-deposits'` if left out. */
+/** {@link Terms} as a caller or a JSON file writes them; without `onDeadlock`, it is `'return-deposits'`. */
 export interface TermsInput {
   alpha: RatioLike
   beta: RatioLike
@@ -34,6 +43,7 @@ export interface TermsInput {
   verificationCost: AmountLike
   maxStages: number
   onDeadlock?: DeadlockRule
+  honesty?: HonestyRule
 }
 
 /** {@link Terms} in JSON: ratios as `'n/d'`, amounts as decimal strings. */
@@ -51,20 +61,6 @@ export interface TermsAmounts {
   verifierStake: bigint
 }
 
-/** What {@link lintTerms} tests terms against. */
-export interface TermsAssumptions {
-  /** Share of results that the user challenges, 0 to 1. Given with the next two, or not at all. */
-  challengeProbability?: RatioLike
-  /** Share of challenged wrong results that end with the generator refuted, 0 to 1. */
-  detectionProbability?: RatioLike
-  /** What a wrong result saves the generator, caught or not; smallest unit. */
-  cheatingGain?: AmountLike
-  /** What one verification costs the verifier itself; smallest unit. */
-  verifierWorkCost?: AmountLike
-  /** The most that the user agrees to lose by one challenge; alpha Cg if left out. */
-  userLossLimit?: AmountLike
-}
-
 /** Stable code of a finding. */
 export type TermsFindingCode =
   | 'insolvent' // the second verifier's payout would be negative
@@ -73,6 +69,7 @@ export type TermsFindingCode =
   | 'user_loss_above_limit' // alpha Cv is over the limit
   | 'cheating_pays' // the expected penalty does not exceed the gain
   | 'verifier_work_unpaid' // being right can earn less than the work costs
+  | 'echoing_pays' // a verifier that accepts without computing expects no less than one that computes
 
 /** Something that terms reward wrongly; an `error` cannot be settled, and {@link createTerms} refuses it. */
 export interface TermsFinding {
@@ -103,10 +100,9 @@ export function parseTerms(json: unknown): Terms {
 
 /** The JSON form of terms; {@link parseTerms} reads it back. */
 export function termsToJson(terms: Terms): TermsJson {
-  const { generationCost, verificationCost, maxStages, onDeadlock } = terms
-  const ratios = { alpha: formatRatio(terms.alpha), beta: formatRatio(terms.beta) }
+  const { alpha, beta, generationCost, verificationCost, ...rest } = terms
   const costs = { generationCost: `${generationCost}`, verificationCost: `${verificationCost}` }
-  return { ...ratios, ...costs, maxStages, onDeadlock }
+  return { alpha: formatRatio(alpha), beta: formatRatio(beta), ...costs, ...rest }
 }
 
 /**
@@ -140,11 +136,12 @@ export function termsDeposits(terms: Terms): { user: bigint; generator: bigint; 
 export function lintTerms(input: TermsInput, assumptions: TermsAssumptions = {}): TermsFinding[] {
   const terms = readTerms(input)
   const amounts = termsAmounts(terms)
-  const { cheating, work, limit = amounts.servicePayment } = readAssumptions(assumptions, terms)
-  const promised = amounts.verificationPayment
+  const { servicePayment, verificationPayment: promised, generatorStake, verifierStake } = amounts
+  checkKeys(assumptions, 'assumptions', [], ASSUMPTIONS, 'INVALID_ARGUMENT')
+  const { cheating, echoing, work, limit = servicePayment } = readAssumptions(assumptions, terms, amounts)
   const slashes = terms.maxStages > 1
-  const net = amounts.generatorStake - promised // of V_2 that confirms V_1: its payout less its stake
-  const payout = net + amounts.verifierStake
+  const net = generatorStake - promised // of V_2 that confirms V_1: its payout less its stake
+  const payout = net + verifierStake
   const least = slashes && net < promised ? net : promised
   const found: [TermsFindingCode, boolean, string][] = [
     ['insolvent', slashes && payout < 0n, `V_2 would be paid ${payout} for confirming V_1`],
@@ -152,6 +149,7 @@ export function lintTerms(input: TermsInput, assumptions: TermsAssumptions = {})
     ['never_slashed', !slashes, 'maxStages is 1: every rejection is a deadlock, no generator is slashed'],
     ['user_loss_above_limit', promised > limit, `a challenge may cost the user ${promised}, over ${limit}`],
     ['cheating_pays', cheating.pays, cheating.message],
+    ['echoing_pays', echoing.pays, echoing.message],
     ['verifier_work_unpaid', least < (work ?? least), `a verifier may net ${least} by work costing ${work}`],
   ]
   return found.flatMap(([code, holds, message]) =>
@@ -159,45 +157,18 @@ export function lintTerms(input: TermsInput, assumptions: TermsAssumptions = {})
   )
 }
 
-function readAssumptions(given: TermsAssumptions, terms: Terms) {
-  const cheating = ['challengeProbability', 'detectionProbability', 'cheatingGain'] as const
-  checkKeys(given, 'assumptions', [], [...cheating, 'verifierWorkCost', 'userLossLimit'], 'INVALID_ARGUMENT')
-  const { verifierWorkCost: work, userLossLimit: limit } = given
-  const lint = cheating.some((key) => given[key] !== undefined)
-  return {
-    cheating: lint ? deterrence(given, terms) : { pays: false, message: '' },
-    work: work === undefined ? work : parseAmount(work, 'verifierWorkCost'),
-    limit: limit === undefined ? limit : parseAmount(limit, 'userLossLimit'),
-  }
-}
-
-function deterrence(given: TermsAssumptions, terms: Terms): { pays: boolean; message: string } {
-  const challenged = probability(given.challengeProbability, 'challengeProbability')
-  const detected = probability(given.detectionProbability, 'detectionProbability')
-  const gain = parseAmount(given.cheatingGain, 'cheatingGain')
-  const { servicePayment, generatorStake } = termsAmounts(terms)
-  const byDeadlock = terms.onDeadlock === 'confirm-generator' ? 0n : servicePayment
-  const forgone = terms.maxStages > 1 ? servicePayment + generatorStake : byDeadlock
-  const num = challenged.num * detected.num * forgone
-  const den = challenged.den * detected.den
-  return { pays: num <= gain * den, message: `cheating gains ${gain}, the expected penalty is ${num}/${den}` }
-}
-
-function probability(value: unknown, where: string): Ratio {
-  const ratio = parseRatio(value, where)
-  if (ratio.num <= ratio.den) return ratio
-  throw wrongValue('INVALID_ARGUMENT', where, 'a ratio from 0 to 1', formatRatio(ratio))
-}
-
 function readTerms(input: TermsInput): Terms {
   const required = ['alpha', 'beta', 'generationCost', 'verificationCost', 'maxStages']
-  checkKeys(input, 'terms', required, ['onDeadlock'], 'TERMS_INVALID')
-  const { maxStages, onDeadlock = 'return-deposits' } = input
+  checkKeys(input, 'terms', required, ['onDeadlock', 'honesty'], 'TERMS_INVALID')
+  const { maxStages, onDeadlock = 'return-deposits', honesty } = input
   if (!Number.isInteger(maxStages) || maxStages < 1 || maxStages > MAX_STAGES) {
     throw wrongValue('TERMS_INVALID', 'maxStages', `an integer from 1 to ${MAX_STAGES}`, maxStages)
   }
   if (!DEADLOCK_RULES.includes(onDeadlock)) {
     throw wrongValue('TERMS_INVALID', 'onDeadlock', `one of ${DEADLOCK_RULES.join(', ')}`, onDeadlock)
+  }
+  if (honesty !== undefined && !HONESTY_RULES.includes(honesty)) {
+    throw wrongValue('TERMS_INVALID', 'honesty', `one of ${HONESTY_RULES.join(', ')}`, honesty)
   }
   const terms = {
     alpha: parseRatio(input.alpha, 'alpha', 'TERMS_INVALID'),
@@ -206,6 +177,7 @@ function readTerms(input: TermsInput): Terms {
     verificationCost: parseAmount(input.verificationCost, 'verificationCost', 'TERMS_INVALID'),
     maxStages,
     onDeadlock,
+    ...(honesty !== undefined && { honesty }),
   }
   for (const [party, amount] of Object.entries(termsDeposits(terms))) {
     if (parseAmount(amount, `the ${party}'s deposit`, 'TERMS_INVALID') > 0n) continue

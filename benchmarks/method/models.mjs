@@ -6,6 +6,7 @@ import { ggufWriter, safetensorsWriter } from './weight-files.mjs'
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../build/benchmarks/models')
 const VOCABULARY = 259
+const LARGE_VOCABULARY = 32000 // Llama 2's
 
 const tinyLlama = { hidden: 2048, ffn: 5632, layers: 4, heads: 32, kvHeads: 4, headDim: 64 }
 const deep = { hidden: 1024, ffn: 2816, layers: 22, heads: 16, kvHeads: 4, headDim: 64 }
@@ -14,6 +15,7 @@ const MODELS = {
   'tinyllama-bf16': { ...tinyLlama, dtype: 'BF16', gguf: true },
   'deep-bf16': { ...deep, dtype: 'BF16' }, // TinyLlama-1.1B's depth, half its width
   'deep-bf16-other': { ...deep, dtype: 'BF16', seed: 2 }, // the same shape, other weights
+  'deep-bf16-vocabulary': { ...deep, dtype: 'BF16', vocabulary: LARGE_VOCABULARY },
   'shallow-bf16': { ...deep, layers: 6, dtype: 'BF16' },
 }
 
@@ -45,7 +47,7 @@ export function sizesOf(name) {
   const { dtype, layers, ...shape } = MODELS[name]
   const matrices = tensorsOf({ ...shape, layers: 1 }).filter(([name, , cols]) => cols && /proj/.test(name))
   const perLayer = matrices.reduce((sum, [, rows, cols]) => sum + rows * cols, 0)
-  const head = VOCABULARY * shape.hidden
+  const head = (shape.vocabulary ?? VOCABULARY) * shape.hidden
   const ffn = 3 * shape.hidden * shape.ffn
   return {
     perLayer,
@@ -63,11 +65,11 @@ export function promptOf(length, seed = 1) {
   return Uint32Array.from({ length }, () => 3 + (next() % 256))
 }
 
-function configOf({ hidden, ffn, layers, heads, kvHeads, headDim }) {
+function configOf({ hidden, ffn, layers, heads, kvHeads, headDim, vocabulary = VOCABULARY }) {
   return {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',
-    vocab_size: VOCABULARY,
+    vocab_size: vocabulary,
     hidden_size: hidden,
     intermediate_size: ffn,
     num_hidden_layers: layers,
@@ -85,8 +87,8 @@ function configOf({ hidden, ffn, layers, heads, kvHeads, headDim }) {
   }
 }
 
-function tensorsOf({ hidden, ffn, layers, heads, kvHeads, headDim }) {
-  const list = [['model.embed_tokens.weight', VOCABULARY, hidden]]
+function tensorsOf({ hidden, ffn, layers, heads, kvHeads, headDim, vocabulary = VOCABULARY }) {
+  const list = [['model.embed_tokens.weight', vocabulary, hidden]]
   for (let layer = 0; layer < layers; layer++) {
     const add = (name, ...dims) => list.push([`model.layers.${layer}.${name}.weight`, ...dims])
     add('input_layernorm', hidden)
@@ -99,7 +101,7 @@ function tensorsOf({ hidden, ffn, layers, heads, kvHeads, headDim }) {
     add('mlp.up_proj', ffn, hidden)
     add('mlp.down_proj', hidden, ffn)
   }
-  list.push(['model.norm.weight', hidden], ['lm_head.weight', VOCABULARY, hidden])
+  list.push(['model.norm.weight', hidden], ['lm_head.weight', vocabulary, hidden])
   return list
 }
 

@@ -4,6 +4,15 @@
 
 namespace poc::binding {
 
+std::vector<uint32_t> read_tokens(const Napi::Value& value, const Config& config) {
+  std::vector<uint32_t> tokens = read_uint32s(value, "tokens");
+  for (const uint32_t token : tokens)
+    if (token >= config.vocab_size)
+      throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(config.vocab_size),
+                        std::to_string(token));
+  return tokens;
+}
+
 SampleRequest read_samples(const Napi::Value& layers, const Napi::Value& counts, const Napi::Value& positions,
                            size_t num_layers, size_t first_position, size_t last_position) {
   SampleRequest request;

@@ -53,6 +53,9 @@ inline std::vector<uint32_t> read_uint32s(const Napi::Value& value, const char* 
   return std::vector<uint32_t>(array.Data(), array.Data() + array.ElementLength());
 }
 
+// Ids of the vocabulary.
+std::vector<uint32_t> read_tokens(const Napi::Value& value, const Config& config);
+
 // A Uint8Array of exactly `bytes` bytes that native code writes to; the caller keeps it alive.
 inline uint8_t* read_output(const Napi::Value& value, size_t bytes, const char* where) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||

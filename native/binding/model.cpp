@@ -9,6 +9,7 @@
 #include "../cuda/open.h"
 #include "addon.h"
 #include "args.h"
+#include "trace.h"
 
 namespace poc::binding {
 namespace {
@@ -149,7 +150,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod("writePacked", &ModelWrap::write_packed),
                       InstanceMethod("packedLayout", &ModelWrap::packed_layout),
                       InstanceMethod("progress", &ModelWrap::progress), InstanceMethod("opTimes", &ModelWrap::op_times),
-                      InstanceMethod("close", &ModelWrap::cancel)});
+                      InstanceMethod("trace", &ModelWrap::trace), InstanceMethod("close", &ModelWrap::cancel)});
 }
 
 ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWrap>(info) {
@@ -287,6 +288,10 @@ Napi::Value ModelWrap::op_times(const Napi::CallbackInfo& info) {
     }
     return list;
   });
+}
+
+Napi::Value ModelWrap::trace(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return trace_ops(info, model(), new_cancel_flag()); });
 }
 
 // close(): no new runs; those under way stop at their next block and free the weights when they end.

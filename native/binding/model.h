@@ -44,6 +44,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   std::shared_ptr<Source> source() const;
   std::string read_packed_path(const Napi::Value& value) const;
   Napi::Value progress(const Napi::CallbackInfo& info);
+  Napi::Value trace(const Napi::CallbackInfo& info);
   Napi::Value op_times(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
 

@@ -29,11 +29,7 @@ size_t depth_of(const std::vector<Part>& parts, const Part& part) {
 // The part of a NativePart, behind those that are already there.
 Part read_part(const Napi::Object& object, const std::vector<Part>& before, const Config& config, size_t page_slots) {
   Part part;
-  part.tokens = read_uint32s(object.Get("tokens"), "tokens");
-  for (const uint32_t token : part.tokens)
-    if (token >= config.vocab_size)
-      throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(config.vocab_size),
-                        std::to_string(token));
+  part.tokens = read_tokens(object.Get("tokens"), config);
   part.first_position = read_size(object, "firstPosition");
   size_t shared = 0;
   if (!object.Get("parent").IsNull()) {
@@ -140,13 +136,9 @@ struct PrefillWrap::Run {
     const size_t part = read_size(info[0], "part");
     if (part >= parts.size()) throw bad_argument("part", "a part of this pass");
     claimed.positions = read_uint32s(info[1], "positions");
-    claimed.tokens = read_uint32s(info[2], "tokens");
+    claimed.tokens = read_tokens(info[2], model->config);
     claimed.rows = final_rows_of(part, claimed.positions);
     if (claimed.tokens.size() != claimed.positions.size()) throw bad_argument("tokens", "one a position");
-    for (const uint32_t token : claimed.tokens)
-      if (token >= model->config.vocab_size)
-        throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(model->config.vocab_size),
-                          std::to_string(token));
     for (uint32_t& position : claimed.positions) ++position;  // where the token behind stands
     if (info[3].IsObject()) claimed.sampling = read_sampling(info[3].As<Napi::Object>());
     claimed.statistics = info[4].ToBoolean();

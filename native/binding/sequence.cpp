@@ -63,15 +63,11 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
     if (run->busy.exchange(true)) throw bad_argument("append", "called after the previous call has settled");
     try {
       const Config& c = run->model->config;
-      auto tokens = read_uint32s(info[0], "tokens");
+      auto tokens = read_tokens(info[0], c);
       if (tokens.empty() || tokens.size() > run->capacity - run->length)
         throw wrong_value("CONTEXT_OVERFLOW", "tokens",
                           "1 to " + std::to_string(run->capacity - run->length) + " tokens",
                           std::to_string(tokens.size()));
-      for (const uint32_t token : tokens)
-        if (token >= c.vocab_size)
-          throw wrong_value("TOKEN_OUT_OF_RANGE", "tokens", "ids below " + std::to_string(c.vocab_size),
-                            std::to_string(token));
       const size_t end = run->length + tokens.size();
       auto request = read_samples(info[1], info[2], info[3], c.num_layers, run->length, end - 1);
       const SampleBytes bytes = run->bytes_of(request);

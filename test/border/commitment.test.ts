@@ -1,4 +1,4 @@
-// The native calls behind commitments and token replay: what they give, and that wrong arguments are refused before
+// The native calls behind commitments, token replay and traces: what they give, and that wrong arguments are refused before
 // memory is touched.
 import { createHash } from 'node:crypto'
 import path from 'node:path'
@@ -184,6 +184,31 @@ test('leaves are the digests of what is extracted, and the tree joins them', asy
   for (const bad of [undefined, null, bytes(0), bytes(31), bytes(65), new Uint32Array(8), [1], 'leaves']) {
     expect(() => merkleTree(anything(bad))).toThrow('leaves')
   }
+})
+
+test('a trace names the ops of one leaf, and refuses leaves that there are not', async () => {
+  const { native } = model
+  const all = await native.trace(tokens, 'f16', 2, 4)
+  expect(all.slice(0, 4).map(({ op }) => op)).toEqual(['input', 'input_norm', 'q', 'rope_q'])
+  expect(all.map(({ op }) => op).slice(-5)).toEqual(['next_norm', 'k', 'v', 'rope_k', 'v_row'])
+  expect(new Set(all.map(({ digest }) => digest)).size).toBe(all.length)
+  for (const { digest } of all) expect(digest).toMatch(/^[0-9a-f]{64}$/)
+  expect(await native.trace(tokens.slice(0, 5), 'f16', 2, 4)).toEqual(all) // later tokens do not matter
+  expect((await native.trace(tokens, 'f16', layers, 0)).at(-1)?.op).toBe('final_norm')
+  expect((await native.trace(tokens, 'f16', 0, 0))[0].op).toBe('embed')
+  const trace =
+    (...args: unknown[]) =>
+    () =>
+      (native.trace as (...args: unknown[]) => unknown).apply(native, args)
+  expect(trace(tokens, 'f16', layers + 1, 0)).toThrow('layer')
+  expect(trace(tokens, 'f16', -1, 0)).toThrow('layer')
+  expect(trace(tokens, 'f16', 0, tokens.length)).toThrow('position')
+  expect(trace(tokens, 'f16', 0, 0.5)).toThrow('position')
+  expect(trace(u32(), 'f16', 0, 0)).toThrow('position')
+  expect(trace(u32(model.config.vocabSize), 'f16', 0, 0)).toThrow('tokens')
+  expect(trace([1], 'f16', 0, 0)).toThrow('tokens')
+  expect(trace(tokens, 'f8', 0, 0)).toThrow('dtype')
+  expect(trace()).toThrow()
 })
 
 test('a large tree keeps no one waiting', async () => {

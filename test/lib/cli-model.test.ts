@@ -47,8 +47,10 @@ test('a proof goes from the generator to the verifier to the user', async () => 
   expect({ finishReason, text: text.length > 20 }).toEqual({ finishReason: 'length', text: true })
 
   const proven = file('proven.poc')
-  const length = ['--prompt-length', String(promptLength)]
-  expect((await poc('prove', ...stated, '--tokens', tokens.join(), ...length, '--out', proven)).exitCode).toBe(0)
+  const { stop } = decodeProof(readFileSync(proof)).header
+  const ended = ['--max-new-tokens', '20', '--stop-tokens', String(stop?.stopTokens), '--temperature', '0']
+  const given = ['--tokens', tokens.join(), '--prompt-length', String(promptLength), ...ended]
+  expect((await poc('prove', ...stated, ...given, '--out', proven)).exitCode).toBe(0)
   expect(readFileSync(proven)).toEqual(readFileSync(proof))
 
   const accepted = await pocJson('verify', '--model', MODEL, '--nonce', 'abcd', proof)
@@ -63,6 +65,50 @@ test('a proof goes from the generator to the verifier to the user', async () => 
   writeFileSync(file('rejected.json'), JSON.stringify(rejected.json))
   expect((await poc('check', forged, file('rejected.json'))).exitCode).toBe(0)
   expect((await poc('check', proof, file('rejected.json'))).exitCode).toBe(1)
+})
+
+test('a claim is opened for a beacon, verified, and its evidence audited by anybody', async () => {
+  const claim = file('story.claim')
+  const opened = file('opened.poc')
+  const generate = [
+    'generate',
+    '--model',
+    MODEL,
+    '--prompt',
+    'Tom',
+    '--max-new-tokens',
+    '12',
+    '--commit',
+    '--out',
+    claim,
+  ]
+  const { claim: written } = (await pocJson(...generate)).json
+  const challenge = (await pocJson('challenge', claim, '--beacon', 'BEAC01')).json
+  expect(challenge).toMatchObject({ root: written.root, beacon: 'beac01' })
+  const open = await pocJson('open', claim, '--model', MODEL, '--beacon', 'beac01', '--out', opened)
+  expect(open).toMatchObject({ exitCode: 0, json: { proof: { samples: challenge.numSamples } } })
+  expect((await pocJson('inspect', opened)).json.structure).toEqual({ context: true, plan: true, opening: true })
+
+  const evidence = file('evidence.json')
+  const verify = ['verify', '--model', MODEL, '--evidence', evidence, opened, '--beacon']
+  expect(await pocJson(...verify, 'beac02')).toMatchObject({
+    exitCode: 1,
+    json: { reasons: [{ code: 'beacon_mismatch' }] },
+  })
+  expect(await pocJson(...verify, 'beac01')).toMatchObject({
+    exitCode: 0,
+    json: { status: 'accepted', replay: { positions: 12, mismatched: 0 } },
+  })
+  expect(await pocJson('audit', evidence)).toMatchObject({ exitCode: 0, json: { valid: true, verified: false } })
+  expect(await pocJson('audit', evidence, '--model', MODEL)).toMatchObject({ exitCode: 0, json: { verified: true } })
+  const changed = JSON.parse(readFileSync(evidence, 'utf8'))
+  changed.verdict.status = 'rejected'
+  writeFileSync(evidence, JSON.stringify(changed))
+  expect((await poc('audit', evidence)).exitCode).toBe(1)
+  expect(await pocJson('audit', opened)).toMatchObject({
+    exitCode: 65,
+    json: { error: { code: 'EVIDENCE_MALFORMED' } },
+  })
 })
 
 test('what the model cannot run is bad data', async () => {
@@ -95,7 +141,7 @@ describe('the demo', () => {
     expect(exitCode).toBe(0)
     expect(json.text).toContain('Once upon a time')
     const [honest, cheaper, token, repaired, bit] = json.cases.map((one: { verdict: unknown }) => one.verdict)
-    expect(honest).toMatchObject({ status: 'accepted', computed: { layers: 6 } })
+    expect(honest).toMatchObject({ status: 'accepted', computed: { layers: 7 } })
     // Every projection was rounded, so the first layer that is sampled differs, at each of its positions.
     expect(cheaper).toMatchObject({ status: 'rejected', reasons: [{ code: 'sample_mismatch' }], matched: [] })
     expect(cheaper.unchecked.length).toBeGreaterThan(cheaper.mismatched.length)

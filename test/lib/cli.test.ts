@@ -78,7 +78,7 @@ async function pocJson(...argv: string[]) {
   return { exitCode, json: JSON.parse(stdout) }
 }
 
-const COMMANDS = ['generate', 'prove', 'verify', 'inspect', 'check', 'settle', 'info', 'demo']
+const COMMANDS = 'generate prove challenge open verify inspect check audit settle info demo'.split(' ')
 
 describe('help and version', () => {
   test('poc --help lists the commands', async () => {
@@ -174,13 +174,13 @@ describe('inspect', () => {
   test('names what is not as header and tokens give it', async () => {
     const wrong = { ...proof, contextDigest: '00'.repeat(32), samples: proof.samples.slice(1) }
     const file = given('wrong.poc', encodeProof(wrong))
-    expect((await pocJson('inspect', file)).json.structure).toEqual({ context: false, plan: false })
+    expect((await pocJson('inspect', file)).json.structure).toEqual({ context: false, plan: false, opening: true })
     expect((await poc('inspect', file)).stdout).toMatch(/WRONG.*context digest and the samples/)
   })
   test('leaves the structure open where samplers are not built in', async () => {
     const custom = { ...proof, header: { ...proof.header, tokenSampler: 'mine' } }
     const { json } = await pocJson('inspect', given('custom.poc', encodeProof(custom)))
-    expect(json.structure).toEqual({ context: null, plan: null })
+    expect(json.structure).toEqual({ context: null, plan: null, opening: null })
   })
 
   const bytes = encodeProof(proof)
@@ -277,7 +277,7 @@ describe('verify', () => {
     expect(Model.load).toHaveBeenCalledWith('some-model', expect.objectContaining({ threads: 3 }))
     const { stdout } = await poc(...argv)
     expect(stdout.startsWith(`${status}: `)).toBe(true)
-    expect(stdout).toContain('6 of 6 layers, 90.0 % of a full prefill')
+    expect(stdout).toContain('6 of 7 layers, 90.0 % of a full prefill')
   })
   test.each<[Verdict['status'][], number]>([
     [['accepted', 'accepted'], 0],

@@ -1,0 +1,89 @@
+// Who recomputed the same as whom: compared on the verifiers' own vectors, never on what they say about others.
+import { wrongValue } from './errors'
+import { createSamplesHash, fromLe32 } from './hash'
+import type { KvSample, LayerSamples } from './kv'
+import { groupsOf } from './sample-groups'
+
+/** A sampled layer, and the samples digest (64 hex digits) over all samples up to and with it. */
+export type LayerDigest = readonly [layer: number, digest: string]
+
+/** What one verifier recomputed, by its running digests. */
+export interface Recomputation {
+  readonly verifier: string
+  readonly digests: readonly LayerDigest[]
+}
+
+/**
+ * The running digests of recomputed layers; each is the `samplesDigest` of a verdict that stopped at that layer.
+ *
+ * @param layers - In ascending order; a layer without positions is left out.
+ */
+export function runningDigests(layers: Iterable<LayerSamples>): LayerDigest[] {
+  const hash = createSamplesHash()
+  const digests: LayerDigest[] = []
+  for (const layer of layers) {
+    if (layer.positions.length === 0) continue
+    hash.push(layer)
+    digests.push([layer.layer, hash.digest()])
+  }
+  return digests
+}
+
+/** {@link runningDigests} of samples as a proof has them, in (layer, position) order. */
+export function claimedDigests(samples: readonly KvSample[]): LayerDigest[] {
+  return runningDigests(groupsOf(samples).map((group) => ({ ...group, positions: fromLe32(group.positions) })))
+}
+
+/**
+ * The first layer that two parties saw differently, among those that both have.
+ *
+ * Both follow one plan, so they have the same layers as far as the shorter one goes. In bit-equal numerics a difference
+ * at this layer comes from the layers between it and the sampled one before.
+ * @returns `null` where they agree as far as both go, or where one has none.
+ */
+export function firstDivergence(a: readonly LayerDigest[], b: readonly LayerDigest[]): number | null {
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
+    if (a[i][0] !== b[i][0]) return Math.min(a[i][0], b[i][0])
+    if (a[i][1] !== b[i][1]) return a[i][0]
+  }
+  return null
+}
+
+/**
+ * Groups verifiers that recomputed the same, bit for bit, at the deepest layer that all of them reached.
+ *
+ * @returns The largest group first; among equals, and within a group, in the given order.
+ * @throws {PocError} INVALID_ARGUMENT: one that has no layer agrees with nobody, and must be left out.
+ */
+export function groupBySamples(recomputed: readonly Recomputation[]): string[][] {
+  const reached = Math.min(...recomputed.map(({ digests }) => digests.length))
+  const groups = new Map<string, string[]>()
+  for (const { verifier, digests } of recomputed) {
+    if (digests.length === 0) throw wrongValue('INVALID_ARGUMENT', `the digests of ${verifier}`, 'one or more', digests)
+    const [layer, digest] = digests[reached - 1]
+    const key = `${layer} ${digest}`
+    groups.set(key, [...(groups.get(key) ?? []), verifier])
+  }
+  return largestFirst([...groups.values()])
+}
+
+/**
+ * Groups whatever a comparison finds alike: for tolerant numerics, where equal results have different bits.
+ *
+ * Likeness within a tolerance does not carry over from one to the next, so a member must be like all others of its
+ * group; each goes to the first group that takes it.
+ * @returns As {@link groupBySamples}.
+ */
+export function groupByComparison<T>(items: readonly T[], alike: (a: T, b: T) => boolean): T[][] {
+  const groups: T[][] = []
+  for (const item of items) {
+    const group = groups.find((members) => members.every((member) => alike(member, item)))
+    if (group) group.push(item)
+    else groups.push([item])
+  }
+  return largestFirst(groups)
+}
+
+function largestFirst<T>(groups: T[][]): T[][] {
+  return groups.sort((a, b) => b.length - a.length) // stable
+}

@@ -1,0 +1,99 @@
+// Blind verification: recompute everything first, seal it (seal.ts), see the claimed vectors last.
+import { checkRun } from './arguments'
+import { type Demands, examine, pick, planPass } from './examination'
+import type { KvSample, LayerSamples } from './kv'
+import { createMatcher, type MatchResult } from './matcher'
+import type { Model } from './model'
+import { openPass } from './pass'
+import type { Plan } from './plan'
+import { copyProof, type Proof } from './proof'
+import { outcomeOfReplay, type ReplayDemands, replayNumbers } from './replay'
+import type { BlindProof } from './seal'
+import type { Samplers } from './custom-sampler'
+import type { TokenReplay, Verdict } from './verdict'
+
+/** What a verifier has before it sees what is claimed. */
+export interface Recomputed {
+  /** The sampled layers of the plan, ascending; for `runningDigests`. */
+  layers: LayerSamples[]
+  /** What came of replaying the tokens, which are no secret; null where they were not replayed. */
+  replay: TokenReplay | null
+  /** @internal What {@link judge} needs of it. */
+  numbers: Float64Array | null
+}
+
+export interface RecomputeOptions extends Samplers, ReplayDemands {
+  chunkSize?: number
+  signal?: AbortSignal
+  onProgress?: (fraction: number) => void
+}
+
+/**
+ * Recomputes all samples of a blind proof, and replays its tokens, without knowing what is claimed.
+ *
+ * There is no early termination: where the claimed vectors differ is not known yet. So this costs what verifying an
+ * honest proof costs.
+ * @throws {PocError} As `verify`; an aborted pass throws the signal's reason.
+ */
+export async function recompute(model: Model, blind: BlindProof, options: RecomputeOptions = {}): Promise<Recomputed> {
+  checkRun(model, options)
+  const { plan, whole, replayed } = planPass(blind, options)
+  const { kvDtype, numLayers } = blind.header
+  const pass = openPass(model, [{ tokens: blind.tokens, plan: whole, parent: null, shared: 0 }], {
+    ...options,
+    kvDtype,
+  })
+  const layers: LayerSamples[] = []
+  let numbers: Float64Array | null = null
+  for await (const [layer] of pass.layers()) {
+    const sampled = plan.layers.get(layer.layer)
+    if (sampled) layers.push(pick(layer, sampled))
+    if (replayed && layer.layer === numLayers) numbers = await replayNumbers(blind, replayed, options, pass, 0)
+  }
+  return { layers, replay: replayed && numbers && outcomeOfReplay(blind, replayed, numbers), numbers }
+}
+
+/**
+ * Compares recomputed layers with claimed samples up to the first layer with a mismatch, without a model: also for
+ * samples without the rest of their proof, such as those with canaries.
+ *
+ * @throws {PocError} INVALID_ARGUMENT: layers or samples that are not those of the plan.
+ */
+export function matchRecomputed(
+  plan: Plan,
+  layers: readonly LayerSamples[],
+  samples: readonly KvSample[],
+): MatchResult {
+  const matcher = createMatcher(plan, samples)
+  for (const layer of layers) {
+    if (matcher.decided) break
+    matcher.push(layer)
+  }
+  return matcher.result()
+}
+
+/**
+ * The verdict of `verify` on a proof whose samples were recomputed before it was seen; no model work.
+ *
+ * @param model - The one that recomputed them.
+ * @param recomputed - What {@link recompute} gave for this proof under the same demands; where layers are missing, the
+ *   verdict is inconclusive.
+ * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the layers are not those of the proof's plan.
+ */
+export async function judge(
+  model: Model,
+  { layers, numbers }: Recomputed,
+  proof: Proof,
+  demands: Demands = {},
+): Promise<Verdict> {
+  const examination = examine(model, copyProof(proof), demands)
+  if (examination.verdict) return examination.verdict
+  const { numLayers } = model.config
+  const isMissing = numbers !== null && layers[layers.length - 1]?.layer !== numLayers
+  const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }
+  for (const layer of isMissing ? [...layers, none] : layers) {
+    if (examination.decided) break
+    await examination.push(layer, { replay: async () => numbers ?? new Float64Array(0) }, 0)
+  }
+  return examination.conclude()
+}

@@ -1,0 +1,245 @@
+import { createHash } from 'node:crypto'
+import fc from 'fast-check'
+import { claimedDigests, type LayerDigest, runningDigests } from '../../lib/agreement'
+import { matchRecomputed } from '../../lib/blind'
+import { PocError } from '../../lib/errors'
+import type { KvSample } from '../../lib/kv'
+import * as seals from '../../lib/seal'
+import type { SealedResult, SealOpening } from '../../lib/seal'
+import type { Verdict } from '../../lib/verdict'
+import { handMadeProof, layerOf, vectorAt } from './hand-made-proof'
+
+const { blindProof, checkSeal, checkSealedVerdict, seal, sealedOutcome, sealSubject } = seals
+const { proof, plan } = handMadeProof(60, { layerSampler: 'uniform:2' })
+const sampledLayers = [...plan.layers.keys()]
+const layers = sampledLayers.map((layer) => layerOf(plan, layer))
+const subject = sealSubject(blindProof(proof))
+const honest: SealedResult = { verifier: 'v1', subject, digests: runningDigests(layers), refuted: false }
+const SALT = '5a'.repeat(32)
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+
+/** The claimed samples with one bit changed in each of some. */
+function corrupted(which: readonly number[]): KvSample[] {
+  return proof.samples.map((sample, i) => {
+    if (!which.includes(i)) return sample
+    const part = i % 2 === 0 ? 'k' : 'v'
+    return { ...sample, [part]: sample[part].map((byte, at) => (at === i % 16 ? byte ^ 1 : byte)) }
+  })
+}
+const someSamples = fc.uniqueArray(fc.nat({ max: proof.samples.length - 1 }), { maxLength: 3 })
+
+function expectRefused(action: () => unknown): void {
+  expect(action).toThrow(PocError)
+  expect(action).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+}
+
+test('the plan has several layers with several positions each, or this file would show little', () => {
+  expect(sampledLayers.length).toBeGreaterThan(3)
+  expect(Math.min(...layers.map(({ positions }) => positions.length))).toBeGreaterThan(1)
+})
+
+describe('a blind proof', () => {
+  test('has the named fields, and no other that a proof may have now or later', () => {
+    const later = { ...proof, samplesDigest: 'd1'.repeat(32), sketches: [1], path: new Uint8Array(32) }
+    expect(blindProof({ ...later, root: 'aa'.repeat(32), beacon: 'bb' })).toEqual({
+      header: proof.header,
+      tokens: proof.tokens,
+      contextDigest: proof.contextDigest,
+      root: 'aa'.repeat(32),
+      beacon: 'bb',
+    })
+    expect(blindProof(later)).toMatchObject({ root: '', beacon: '' })
+  })
+
+  test('is named by a digest of tokens and header, root, and beacon', () => {
+    const root = 'aa'.repeat(32)
+    const blind = { contextDigest: proof.contextDigest, root: '', beacon: '' }
+    const variants = [
+      blind,
+      { ...blind, root },
+      { ...blind, beacon: root },
+      { ...blind, root, beacon: '01' },
+      { ...blind, root: `${root}01` },
+      { ...blind, contextDigest: root },
+    ].map(sealSubject)
+    expect(new Set(variants).size).toBe(variants.length)
+    const texts = Buffer.from(Uint32Array.of(64, 2).buffer)
+    const input = ['proof-of-cache/v1/blind\0', Buffer.from(proof.contextDigest, 'hex'), texts, root, '01']
+    const expected = createHash('sha256')
+    for (const part of input) expected.update(part)
+    expect(variants[3]).toBe(expected.digest('hex'))
+    expectRefused(() => sealSubject({ ...blind, contextDigest: 'ab' }))
+  })
+})
+
+describe('a seal', () => {
+  test('is SHA-256 over id, subject, running digests and salt', () => {
+    const le = (...values: number[]) => Buffer.from(Uint32Array.from(values).buffer)
+    const parts = [Buffer.from('proof-of-cache/v1/seal\0'), le(2), Buffer.from('v1'), Buffer.from(subject, 'hex')]
+    parts.push(le(0, honest.digests.length))
+    for (const [layer, digest] of honest.digests) parts.push(le(layer), Buffer.from(digest, 'hex'))
+    parts.push(Buffer.from(SALT, 'hex'))
+    const expected = createHash('sha256').update(Buffer.concat(parts)).digest('hex')
+    expect(seal(honest, SALT).seal).toBe(expected)
+  })
+
+  test('is opened by its opening, also after JSON, and hides the result behind a random salt', () => {
+    const first = seal(honest)
+    const second = seal(honest)
+    expect(checkSeal(first.seal, first.opening)).toBe(true)
+    expect(checkSeal(first.seal, JSON.parse(JSON.stringify(first.opening)))).toBe(true)
+    expect(second.seal).not.toBe(first.seal)
+    expect(checkSeal(first.seal, second.opening)).toBe(false)
+  })
+
+  test('is opened by nothing else', () => {
+    const { seal: sealed, opening } = seal(honest, SALT)
+    const other = 'cd'.repeat(32)
+    const digests = (change: (list: LayerDigest[]) => void) => {
+      const list = [...opening.digests]
+      change(list)
+      return { ...opening, digests: list }
+    }
+    const openings: SealOpening[] = [
+      { ...opening, verifier: 'v2' },
+      { ...opening, subject: other },
+      { ...opening, refuted: true },
+      { ...opening, salt: other },
+      digests((list) => list.pop()),
+      digests((list) => list.splice(0, 1)),
+      digests((list) => list.splice(1, 1, [list[1][0], other])),
+      digests((list) => list.push([100, other])),
+    ]
+    for (const one of openings) expect(checkSeal(sealed, one)).toBe(false)
+    expect(checkSeal(other, opening)).toBe(false)
+  })
+
+  test('what is no result, opening or seal is refused', () => {
+    const { seal: sealed, opening } = seal(honest, SALT)
+    const wrong: unknown[] = [
+      null,
+      {},
+      { ...opening, verifier: 'user' },
+      { ...opening, subject: subject.slice(1) },
+      { ...opening, refuted: 'no' },
+      { ...opening, salt: 'ab' },
+      { ...opening, digests: [] },
+      { ...opening, digests: 'x' },
+      { ...opening, digests: [[1]] },
+      { ...opening, digests: [[1, 'ab']] },
+      { ...opening, digests: [...opening.digests].reverse() },
+      { ...opening, digests: [opening.digests[0], opening.digests[0]] },
+      { ...opening, digests: [[4097, SALT]] },
+      { ...opening, digests: Array.from({ length: 5000 }, (_, i) => [i, SALT]) },
+    ]
+    for (const one of wrong) expectRefused(() => checkSeal(sealed, one as SealOpening))
+    for (const one of [null, '', sealed.toUpperCase(), 7]) expectRefused(() => checkSeal(one as string, opening))
+    expectRefused(() => seal(honest, 'ab'))
+    expectRefused(() => seal({ ...honest, digests: [] }))
+    expectRefused(() => sealedOutcome(honest, []))
+    fc.assert(
+      fc.property(fc.anything(), (value) => {
+        try {
+          checkSeal(sealed, value as SealOpening)
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'INVALID_ARGUMENT' })
+        }
+      }),
+    )
+  })
+})
+
+describe('after the reveal', () => {
+  test('a sealed result gives the status, layer and digest that comparing the vectors gives', () => {
+    const reached = new Set<string>()
+    fc.assert(
+      fc.property(someSamples, (which) => {
+        const claimed = corrupted(which)
+        const { firstMismatch, samplesDigest } = matchRecomputed(plan, layers, claimed)
+        const outcome = sealedOutcome(honest, claimed)
+        reached.add(outcome.status)
+        expect(outcome).toEqual({
+          status: which.length > 0 ? 'rejected' : 'accepted',
+          layer: firstMismatch?.layer ?? plan.deepestLayer,
+          samplesDigest,
+        })
+      }),
+    )
+    expect(reached.size).toBe(2)
+  })
+
+  test('an honest verdict goes with the seal; one changed to please somebody does not', () => {
+    fc.assert(
+      fc.property(someSamples, (which) => {
+        const samples = corrupted(which)
+        const { firstMismatch, samplesDigest } = matchRecomputed(plan, layers, samples)
+        const status = firstMismatch ? 'rejected' : 'accepted'
+        const verdict = { status, firstMismatch, samplesDigest } satisfies Partial<Verdict>
+        expect(checkSealedVerdict(honest, { samples }, verdict)).toEqual([])
+        const opposite = { ...verdict, status: firstMismatch ? 'accepted' : 'rejected' } as const
+        expect(checkSealedVerdict(honest, { samples }, opposite)).toEqual(['status'])
+        const elsewhere = { ...verdict, firstMismatch: { layer: 0, position: 0, part: 'k' as const } }
+        expect(checkSealedVerdict(honest, { samples }, elsewhere)).toEqual(['stopping_layer'])
+        const changed = { ...verdict, samplesDigest: SALT }
+        expect(checkSealedVerdict(honest, { samples }, changed)).toEqual(['samples_digest'])
+      }),
+    )
+  })
+
+  test('tokens that the model would not choose reject samples that all match, at the deepest layer', () => {
+    const refuting = { ...honest, refuted: true }
+    const [layer, samplesDigest] = honest.digests[honest.digests.length - 1]
+    expect(sealedOutcome(refuting, proof.samples)).toEqual({ status: 'rejected', layer, samplesDigest })
+    const verdict = { status: 'rejected' as const, firstMismatch: null, samplesDigest }
+    expect(checkSealedVerdict(refuting, proof, verdict)).toEqual([])
+    expect(checkSealedVerdict(honest, proof, verdict)).toEqual(['status'])
+  })
+
+  test('a result with a layer less, or another one, rejects', () => {
+    for (const digests of [honest.digests.slice(0, -1), honest.digests.slice(1)]) {
+      expect(sealedOutcome({ ...honest, digests }, proof.samples).status).toBe('rejected')
+    }
+    const more = [...honest.digests, [99, SALT] as const]
+    expect(sealedOutcome({ ...honest, digests: more }, proof.samples)).toMatchObject({ status: 'rejected', layer: 99 })
+  })
+})
+
+describe('a verifier that does not compute', () => {
+  const verdictOf = (samples: KvSample[]) => {
+    const deepest = claimedDigests(samples).at(-1)
+    return { status: 'accepted', firstMismatch: null, samplesDigest: deepest?.[1] ?? '' } as const
+  }
+
+  test('could echo the claimed digests while it was not blind', () => {
+    // What a seal is for: the echo of an honest proof is word for word the honest verdict.
+    expect(checkSealedVerdict(honest, proof, verdictOf(proof.samples))).toEqual([])
+  })
+
+  test('has nothing to echo before it seals: whatever it makes up, its acceptance contradicts the seal', () => {
+    const inventions = fc.array(fc.nat({ max: 0xffffffff }), { minLength: layers.length, maxLength: layers.length })
+    fc.assert(
+      fc.property(inventions, (numbers) => {
+        const digests = sampledLayers.map((layer, i): LayerDigest => {
+          return [layer, createHash('sha256').update(`${numbers[i]}`).digest('hex')]
+        })
+        const lazy = { ...honest, digests }
+        expect(sealedOutcome(lazy, proof.samples).status).toBe('rejected')
+        expect(checkSealedVerdict(lazy, proof, verdictOf(proof.samples))).toContain('status')
+      }),
+    )
+  })
+
+  test('that computes all layers but the deepest, or guesses one vector, is found out as well', () => {
+    const guessed = layers.map((layer, i) => (i < layers.length - 1 ? layer : { ...layer, v: layer.k }))
+    const lazy = { ...honest, digests: runningDigests(guessed) }
+    expect(sealedOutcome(lazy, proof.samples)).toMatchObject({ status: 'rejected', layer: plan.deepestLayer })
+  })
+
+  test('sees in its blind proof none of the claimed vectors', () => {
+    const { header, tokens, ...digests } = blindProof(proof)
+    const seen = JSON.stringify({ header, tokens: hex(new Uint8Array(tokens.buffer)), digests })
+    for (const { layer, position } of proof.samples) {
+      for (const part of ['k', 'v'] as const) expect(seen).not.toContain(hex(vectorAt(layer, position, part)))
+    }
+  })
+})
