@@ -1,8 +1,9 @@
 // Lying verifiers against the user's own check of a verdict.
 import { verify } from '../verify'
 import { claimChanged } from './claim'
-import { HIDDEN_VERDICT_ATTACKS, problemsOf, VERDICT_ATTACKS, type VerdictAttack } from './of-verdicts'
+import { HIDDEN_VERDICT_ATTACKS, VERDICT_ATTACKS } from './of-verdicts'
 import { madeUp } from './of-vectors'
+import type { Random } from './random'
 import type { Work } from './run-attacks'
 import { type AttackRow, createTally } from './tally'
 import { Trial } from './trial'
@@ -14,7 +15,9 @@ export interface VerdictRows {
   hidden: AttackRow[]
 }
 
-/** Each lie in each trial, told to {@link checkVerdict}. */
+const MAX_DRAWS = 10
+
+/** Each lie in each trial, told to the user, who has the proof and what was sealed or planted. */
 export async function runVerdictAttacks(
   work: Work & { isChosen: (named: { name: string }) => boolean },
   onProgress: (fraction: number) => void,
@@ -24,24 +27,25 @@ export async function runVerdictAttacks(
   const tallies = lists.map((list) =>
     list.map((attack) => ({ attack, tally: createTally({ reference: 'A11', ...attack }) })),
   )
-  const trials = lists.flat().length === 0 ? 0 : work.trials
-  for (let n = 0; n < trials; n++) {
+  const isDone = () => tallies.flat().every(({ tally }) => tally.trials >= work.trials)
+  for (let n = 0; n < work.trials * MAX_DRAWS && !isDone(); n++) {
     signal?.throwIfAborted()
     const draws = random.fork(`${n}`)
     const trial = new Trial(models, await drawRequest(models.real, RECOMMENDED, draws), RECOMMENDED, signal)
     const judged = await judgedBoth(trial, draws)
     for (const { attack, tally } of tallies.flat()) {
-      const lie = attack.lie({ ...judged, random: draws })
-      const [problem = null] = problemsOf(lie, { nonce: trial.header.nonce, beacon: trial.beacon })
-      tally.add({ verdict: problem === null ? lie.verdict : null, error: problem, bytes: 0 })
+      const told = { ...judged, random: draws.fork(attack.name) }
+      if (tally.trials >= work.trials || attack.fits?.(told) === false) continue
+      const [problem = null] = attack.problems(told)
+      tally.add({ verdict: problem === null ? judged.honest.verdict : null, error: problem, bytes: 0 })
     }
-    onProgress((n + 1) / trials)
+    onProgress(Math.min(1, (n + 1) / work.trials))
   }
   const [found, hidden] = tallies.map((list) => list.map(({ tally }) => tally.row()))
   return { found, hidden }
 }
 
-async function judgedBoth(trial: Trial, random: Parameters<VerdictAttack['lie']>[0]['random']) {
+async function judgedBoth(trial: Trial, random: Random) {
   const { real, signal } = trial
   const judge = async (proof: Proof) => ({ proof, verdict: await verify(real, proof, { ...trial.demands(), signal }) })
   const forgery = await claimChanged(trial, (cell) => madeUp(trial, cell, random))

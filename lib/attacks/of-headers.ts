@@ -1,6 +1,7 @@
 // Header, prompt, length and freshness: the work may be honest, but it is not the work that was asked for.
-import { bindingDigest, type ProofHeader, type SamplingParams, type StopRule } from '../binding'
+import type { ProofHeader, SamplingParams, StopRule } from '../binding'
 import { hexFrom } from '../hex'
+import { bindingId } from '../registry'
 import { type Attack, generates } from './attack'
 import type { Computed } from './cells'
 import { claimRestated } from './claim'
@@ -171,8 +172,8 @@ const FRESHNESS_ATTACKS: readonly Attack[] = [
     reference: 'A8',
     about: 'a proof that was accepted before, for the same nonce',
     async forge(trial) {
-      const seen = new Set([hexFrom(bindingDigest(trial.header))])
-      return { proof: await trial.honestProof(), demands: { seen } }
+      const proof = await trial.honestProof()
+      return { proof, demands: { seen: new Set([bindingId(proof.header, proof.root)]) } }
     },
   },
   {

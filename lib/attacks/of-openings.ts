@@ -4,6 +4,7 @@ import { hexFrom } from '../hex'
 import type { KvSample } from '../kv'
 import { createPlan } from '../plan'
 import type { Proof } from '../proof'
+import { bindingId } from '../registry'
 import { type Attack, hasRows } from './attack'
 import { type Cells, commitCells, sameCell } from './cells'
 import { claimRestated, claimWithChance, indicesOf } from './claim'
@@ -208,6 +209,27 @@ export const LATE_COMMITMENT: Attack = {
       const commitment = await commitCells(trial.header, { tokens, cells: made })
       const opened = indicesOf(trial.header, commitment.plan(trial.beacon))
       if (opened.every((index) => !isFalse[index])) return { proof: commitment.open(trial.beacon), expected: 0 }
+    }
+    return null
+  },
+}
+
+/** What a user who only remembers bindings does not notice: one request answered, and charged for, twice. */
+export const RECOMMITTED: Attack = {
+  name: 'recommitted',
+  reference: 'A8',
+  about: 'an answer that was accepted before, under another root: one made-up vector that stays closed',
+  fits: (trial) => trial.header.challenge === 'beacon',
+  async forge(trial, random) {
+    const { tokens, cells } = await trial.honest()
+    const before = await trial.honestProof()
+    const seen = new Set([bindingId(before.header, before.root)])
+    for (let i = 0; i < ROOTS; i++) {
+      const at = random.below(cells.length)
+      const made = cells.map((cell, index) => (index === at ? madeUp(trial, cell, random) : cell))
+      const commitment = await commitCells(trial.header, { tokens, cells: made })
+      if (indicesOf(trial.header, commitment.plan(trial.beacon)).includes(at)) continue
+      return { proof: commitment.open(trial.beacon), demands: { seen }, expected: 0 }
     }
     return null
   },
