@@ -64,7 +64,7 @@ export interface AttackReport {
   modes: ModeRow[]
   /** How many tokens of a cheap model it takes until the sampler chooses another. */
   tokensNeeded: TokensNeededRow[]
-  /** Every attack and every lie was caught in every trial, and no honest proof was rejected. */
+  /** Every attack and every lie was tried and caught in every trial, and no honest proof was rejected. */
   allCaught: boolean
 }
 
@@ -99,8 +99,7 @@ export async function runAttacks(model: Model, options: AttackOptions = {}): Pro
     const tokensNeeded = isChosen({ name: TOKENS_NEEDED }) ? await measureTokensNeeded(work, random, steps(4)) : []
     onProgress?.(1)
     const [attacks, chance, allowed] = rows
-    const allCaught =
-      [...attacks, ...verdicts.found].every((row) => row.caught === row.trials) && honestRow.rejected === 0
+    const allCaught = [...attacks, ...verdicts.found].every(isCaught) && honestRow.rejected === 0
     return {
       model: model.digest,
       policy: RECOMMENDED,
@@ -117,6 +116,11 @@ export async function runAttacks(model: Model, options: AttackOptions = {}): Pro
   } finally {
     await models.close()
   }
+}
+
+/** An attack of which every draw was harmless was not seen to be caught; one that fits no trial is none here. */
+function isCaught({ trials, caught, harmless }: AttackRow): boolean {
+  return caught === trials && (trials > 0 || harmless === 0)
 }
 
 /** What the parts of a run share. */
