@@ -1,6 +1,7 @@
 // The user's own validation of a verdict, without a model.
 
 import { planOf } from './challenge'
+import { checkReplay, impossibleReasons } from './check-replay'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
 import { indicesOfPlan } from './matcher'
@@ -54,7 +55,7 @@ export interface VerdictCheck {
   problems: VerdictProblem[]
 }
 
-type Report = (code: ProblemCode, message: string) => void
+export type Report = (code: ProblemCode, message: string) => void
 
 /**
  * Checks a verdict against its proof: its indices are the plan's, complete and ordered, and go with its status, its
@@ -106,6 +107,7 @@ function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, b
     ['termination_mismatch', terminationFault(proof) !== null],
     ['plan_mismatch', planFault(proof, plan) !== null],
   ])
+  for (const code of impossibleReasons(proof)) faults.set(code, false)
   if (nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== nonce.toLowerCase())
   if (beacon !== undefined) faults.set('beacon_mismatch', proof.beacon !== beacon.toLowerCase())
   // Looked at only where nothing else is wrong.
@@ -214,23 +216,6 @@ function checkSamplesDigest(proof: Proof, verdict: Verdict, stop: number, report
     report('samples_digest', 'it is not that of the claimed samples, although none mismatched')
   } else if (differ && isClaimed) {
     report('samples_digest', 'it is that of the claimed samples, although some mismatched')
-  }
-}
-
-function checkReplay({ header, tokens }: Proof, { replay, status, reasons }: Verdict, report: Report): void {
-  const isReason = reasons.some(({ code }) => code === 'token_mismatch')
-  const isFound = replay !== null && replay.mismatched > 0
-  if (isReason !== (isFound && status === 'rejected')) {
-    report('replay', `${status}, with ${replay?.mismatched ?? 'no'} tokens that the sampler does not choose`)
-  }
-  if (replay === null) return
-  const { positions, mismatched, first } = replay
-  if (positions < 1 || positions > tokens.length - header.promptLength || mismatched > positions) {
-    report('replay', `${mismatched} of ${positions} tokens, but ${tokens.length - header.promptLength} were generated`)
-  }
-  const isPlace = first !== null && first.position >= header.promptLength && first.claimed === tokens[first.position]
-  if (mismatched > 0 !== (isPlace && first.chosen !== first.claimed)) {
-    report('replay', 'the first such token is not one of the proof')
   }
 }
 

@@ -79,7 +79,7 @@ export function headCost(positions: number, config: ModelConfig): number {
 }
 
 /** FLOPs of a full prefill of the plan's positions: every layer, without the output head. Exact below 2^53. */
-export function fullPrefillCost(plan: Plan, config: ModelConfig): number {
+export function fullPrefillCost(plan: Pick<Plan, 'numPositions'>, config: ModelConfig): number {
   const perPosition = layerFlops(config)
   fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
   const positions = BigInt(plan.numPositions) * (perPosition.keysAndValues + perPosition.rest)
@@ -100,7 +100,7 @@ function dependencyCone(plan: Plan): number[] {
 }
 
 /** FLOPs of one layer: for a position's K and V, for the rest of a position, for one (query, key) pair. */
-function layerFlops(config: ModelConfig): { keysAndValues: bigint; rest: bigint; pair: bigint } {
+export function layerFlops(config: ModelConfig): { keysAndValues: bigint; rest: bigint; pair: bigint } {
   fieldsOf(config, 'config', 'INVALID_ARGUMENT')
   const hidden = size(config, 'hiddenSize')
   const queryWidth = size(config, 'numHeads') * size(config, 'headDim')
@@ -113,7 +113,7 @@ function layerFlops(config: ModelConfig): { keysAndValues: bigint; rest: bigint;
 }
 
 /** Pairs of a query at 0 .. count - 1 and a key that it sees. */
-function causalPairs(count: number, config: ModelConfig): bigint {
+export function causalPairs(count: number, config: ModelConfig): bigint {
   const n = BigInt(count)
   const triangle = (side: bigint) => (side * (side + 1n)) / 2n
   const window = config.slidingWindow === null ? n : size(config, 'slidingWindow')

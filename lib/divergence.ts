@@ -1,5 +1,6 @@
 // A dispute between two who committed to one run: the first leaf at which they part, found by walking their trees, and
 // the op that made it. Source: the interactive dispute of opML (arXiv 2401.17555), over the tree of a commitment.
+import { isDeepStrictEqual } from 'node:util'
 import { type Claim, rootOf } from './challenge'
 import { wrongValue } from './errors'
 import { checkDigest } from './hash'
@@ -44,9 +45,10 @@ export interface Inconsistency {
  * @throws {PocError} INVALID_ARGUMENT where the claims are about different headers or tokens
  */
 export async function locateDivergence(a: DisputeParty, b: DisputeParty): Promise<Divergence | Inconsistency | null> {
-  if (a.claim.contextDigest !== b.claim.contextDigest) {
-    const expected = `${a.claim.contextDigest}: header and tokens of the other`
-    throw wrongValue('INVALID_ARGUMENT', 'b.claim.contextDigest', expected, b.claim.contextDigest)
+  const subject = ({ claim: { header, tokens, contextDigest } }: DisputeParty) => [header, [...tokens], contextDigest]
+  if (!isDeepStrictEqual(subject(a), subject(b))) {
+    const expected = `about header and tokens of the other, ${a.claim.contextDigest}`
+    throw wrongValue('INVALID_ARGUMENT', 'b.claim', expected, b.claim.contextDigest)
   }
   if (a.claim.root === b.claim.root) return null
   const { header, tokens } = a.claim

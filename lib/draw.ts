@@ -1,10 +1,10 @@
-// Unbiased integers from a hash: what samplers and depth policies draw.
+// Unbiased integers drawn from a hash: what samplers and depth policies choose by.
 import { type contextHash, DIGEST_BYTES } from './hash'
 
-/** An integer in [0, bound), each equally likely. */
+/** An integer in [0, bound), each equally likely; `bound` is 1 to 2^32. */
 export type Draw = (bound: number) => number
 
-/** Draws on the 32-bit words of H(context, le32(0)), H(context, le32(1)), ...; those that would bias are skipped. */
+/** Draws by the 32-bit words of H(context, le32(0)), H(context, le32(1)), ...; words that would bias are skipped. */
 export function uniformIntegers(hash: ReturnType<typeof contextHash>, context: Uint8Array): Draw {
   let block = 0
   let offset = DIGEST_BYTES

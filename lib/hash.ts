@@ -10,6 +10,7 @@ export type HashUse =
   | 'context'
   | 'token-sampler'
   | 'layer-sampler'
+  | 'depth'
   | 'proof'
   | 'samples'
   | 'seed'

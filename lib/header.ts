@@ -61,7 +61,7 @@ export function checkHeader(header: unknown, code: ErrorCode, where = 'header'):
 /** Rules that hold between fields. */
 function checkTogether(header: ProofHeader, where: string, code: ErrorCode): void {
   const { challenge, depth, form, layerSampler, numerics, numLayers } = header
-  const { isRandom, greatest } = parseDepth(depth)
+  const { isRandom, deepest } = parseDepth(depth)
   if (isRandom && challenge !== 'beacon') {
     // Drawn from the tokens, it would be known to the generator while it works.
     throw wrongValue(code, `${where}.depth`, "'kv' or 'full' where positions come from the context", depth)
@@ -75,7 +75,7 @@ function checkTogether(header: ProofHeader, where: string, code: ErrorCode): voi
   if (!layerSampler.startsWith('fixed:')) return
   if (isRandom) throw wrongValue(code, `${where}.layerSampler`, 'a sampler that draws layers', layerSampler)
   try {
-    parseLayerSampler(layerSampler).layers(new Uint8Array(32), 0, greatest(numLayers) + 1)
+    parseLayerSampler(layerSampler).layers(new Uint8Array(32), 0, deepest(null, numLayers) + 1)
   } catch (error) {
     throw retold(error, `${where}.layerSampler`, layerSampler, code)
   }

@@ -45,6 +45,8 @@ export {
 export { type LayerSampler, parseLayerSampler, parseTokenSampler, type TokenSampler } from './sampler'
 export type { Samplers } from './custom-sampler'
 export { type DepthPolicy, parseDepth } from './depth'
+export * from './power'
+export * from './sequential'
 export { createPlan, type Plan } from './plan'
 export { costThroughLayer, fullPrefillCost, headCost, type PlanCost, planCost } from './cost'
 export { prefill, type PrefillOptions } from './prefill'

@@ -58,7 +58,8 @@ export function replayPositions(
   if (replay === 'none' || !isKnown || first > last) return null
   if (replay === undefined && stopsEarly(header, seed)) return null
   const all = Uint32Array.from({ length: last - first + 1 }, (_, i) => first + i)
-  return sampler ? all.filter((position) => sampler(position) || position === last) : all
+  const drawn = sampler ? all.filter((position) => sampler(position)) : all
+  return drawn.length > 0 ? drawn : null
 }
 
 // A depth policy saves work only if nothing else asks for the layers below the drawn depth.

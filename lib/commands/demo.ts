@@ -74,7 +74,7 @@ function describeProof(proof: Proof, bytes: number, text: string): string {
   const { tokenSampler, layerSampler } = proof.header
   const entries: [string, string][] = [
     ['prompt', PROMPT],
-    ['generated', `${numNew} tokens, greedy`],
+    ['generated', `${numNew} tokens, temperature ${DEMO_OPTIONS.temperature}, seed ${DEMO_OPTIONS.seed}`],
     ['proof', `${grouped(bytes)} bytes: tokens and ${proof.samples.length} samples of K and V`],
     ['samplers', `${tokenSampler} of the positions, ${layerSampler} of the layers of each`],
   ]
@@ -84,14 +84,15 @@ function describeProof(proof: Proof, bytes: number, text: string): string {
 function describeCases(cases: readonly DemoCase[], numLayers: number): string {
   const rows = cases.map(({ name, verdicts: [verdict] }) => {
     const { status, firstMismatch, computed, reasons } = verdict
-    const stopped = computed.layers === 0 ? 'before layer 0' : `at layer ${computed.layers - 1}`
+    const atEnd = computed.layers > numLayers ? 'at the end' : `at layer ${computed.layers - 1}`
+    const stopped = computed.layers === 0 ? 'before layer 0' : atEnd
     const reason = firstMismatch
       ? `${firstMismatch.part.toUpperCase()} differs at position ${firstMismatch.position}`
       : reasons.map(({ code }) => code).join(', ')
     return [name, status, stopped, percent(computed.share), reason]
   })
   const head = ['case', 'verdict', 'stopped', 'of a prefill', 'reason']
-  const title = '2. A verifier recomputes the samples, layer by layer, until one differs'
+  const title = '2. A verifier recomputes samples, layer by layer, then replays the tokens'
   return `${title} (layers 0 to ${numLayers - 1})\n\n${table([head, ...rows], [3])}`
 }
 

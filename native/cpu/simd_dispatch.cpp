@@ -1,5 +1,9 @@
 #include "simd_dispatch.h"
 
+#ifdef POC_X86
+#include <cpuid.h>
+#endif
+
 #include "../core/error.h"
 #include "../core/sha256.h"
 #include "cpu_backend.h"
@@ -25,12 +29,20 @@ extern const Kernels kernels;
 
 namespace {
 
+#ifdef POC_X86
+// By hand: Clang before 18 does not know the name.
+bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 // Best first. The compiler's built-ins ask CPUID, and the operating system for the wide registers.
 std::vector<const Kernels*> available() {
   std::vector<const Kernels*> found;
 #ifdef POC_X86
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512) found.push_back(&avx512::kernels);
@@ -60,7 +72,7 @@ std::vector<std::string> cpu_features() {
   if (__builtin_cpu_supports(name)) found.emplace_back(name)
   POC_FEATURE("sse4.2");
   POC_FEATURE("avx");
-  POC_FEATURE("f16c");
+  if (has_f16c()) found.emplace_back("f16c");
   POC_FEATURE("fma");
   POC_FEATURE("avx2");
   POC_FEATURE("avx512f");

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import type { KvSample, LayerSamples } from '../../lib/kv'
-import { createMatcher, indicesOfPlan, type MatchResult, samplesFollowPlan } from '../../lib/matcher'
+import {
+  createDigestMatcher,
+  createMatcher,
+  indicesOfPlan,
+  type MatchResult,
+  samplesFollowPlan,
+} from '../../lib/matcher'
 import type { Plan } from '../../lib/plan'
 import { handMadeProof, layerOf, ROW_BYTES, vectorAt } from './hand-made-proof'
 
@@ -181,5 +187,141 @@ describe('what does not fit the plan is refused', () => {
   test('samples of different sizes', () => {
     const claimed = forged(1, () => ({ v: new Uint8Array(ROW_BYTES + 1) }))
     expect(() => createMatcher(plan, claimed)).toThrow(refusal('INVALID_ARGUMENT', /^samples\[1\]\.v$/))
+  })
+})
+
+describe('the virtual layer', () => {
+  const HIDDEN_BYTES = 20
+  const { proof: full, plan: fullPlan } = handMadeProof(40, { depth: 'full', layerSampler: 'fixed:1,4,6' })
+  const hiddenAt = (position: number) =>
+    Uint8Array.from({ length: HIDDEN_BYTES }, (_, i) => (position * 31 + i * 7) & 255)
+  const claimedSamples = full.samples.map((sample) =>
+    sample.layer === 6 ? { ...sample, k: hiddenAt(sample.position), v: new Uint8Array(0) } : sample,
+  )
+  const recomputed = (layer: number): LayerSamples => {
+    if (layer !== 6) return layerOf(fullPlan, layer)
+    const positions = fullPlan.layers.get(6) as Uint32Array
+    const k = Uint8Array.from([...positions].flatMap((position) => [...hiddenAt(position)]))
+    return { layer, positions, k, v: new Uint8Array(0) }
+  }
+  const virtual = claimedSamples.flatMap(({ layer }, i) => (layer === 6 ? [i] : []))
+  const digest = (samplesOfPlan: readonly KvSample[]) => {
+    const hash = createHash('sha256').update('proof-of-cache/v1/samples\0')
+    for (const [layer, positions] of fullPlan.layers) {
+      const words = Buffer.alloc(8 + 4 * positions.length)
+      ;[layer, positions.length, ...positions].forEach((word, i) => void words.writeUInt32LE(word, 4 * i))
+      hash.update(words)
+      const members = samplesOfPlan.filter((sample) => sample.layer === layer)
+      for (const part of ['k', 'v'] as const) for (const sample of members) hash.update(sample[part])
+    }
+    return hash.digest('hex')
+  }
+  const matched = (matcher: ReturnType<typeof createMatcher>, upTo = 6) => {
+    for (let layer = 0; layer <= upTo; layer++) if (!matcher.decided) matcher.push(recomputed(layer))
+    return matcher.result()
+  }
+
+  test('hidden states are compared by their own size, after all layers', () => {
+    const result = matched(createMatcher(fullPlan, claimedSamples))
+    expect(result).toMatchObject({ mismatched: [], unchecked: [], firstMismatch: null, layersComputed: 7 })
+    expect(result.matched).toEqual(indicesOfPlan(fullPlan))
+    expect(result.samplesDigest).toBe(digest(claimedSamples))
+    expect(virtual.length).toBeGreaterThan(3)
+  })
+
+  test('a changed bit of a hidden state is named as one', () => {
+    for (const [n, index] of virtual.entries()) {
+      const k = claimedSamples[index].k.slice()
+      k[n % HIDDEN_BYTES] ^= 1 << (n & 7)
+      const result = matched(
+        createMatcher(
+          fullPlan,
+          claimedSamples.map((s, i) => (i === index ? { ...s, k } : s)),
+        ),
+      )
+      expect(result.firstMismatch).toEqual({ layer: 6, position: claimedSamples[index].position, part: 'hidden' })
+      expect(result.unchecked).toEqual([])
+    }
+  })
+
+  test('sizes are those of each layer', () => {
+    const refused = (change: (sample: KvSample, i: number) => KvSample) =>
+      expect(() => createMatcher(fullPlan, claimedSamples.map(change))).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+      )
+    refused((sample, i) => (i === virtual[1] ? { ...sample, k: sample.k.slice(1) } : sample))
+    refused((sample, i) => (i === virtual[1] ? { ...sample, v: sample.k } : sample))
+    refused((sample, i) => (i === 1 ? { ...sample, k: hiddenAt(1) } : sample))
+    const matcher = createMatcher(fullPlan, claimedSamples)
+    for (let layer = 0; layer < 6; layer++) matcher.push(recomputed(layer))
+    expect(() => matcher.push({ ...recomputed(6), v: recomputed(6).k })).toThrow(
+      expect.objectContaining({ where: 'layer.v', expected: '0 bytes' }),
+    )
+    expect(() => matcher.push({ ...recomputed(6), k: recomputed(6).k.slice(4) })).toThrow(
+      expect.objectContaining({ where: 'layer.k' }),
+    )
+  })
+
+  describe('one digest for all samples', () => {
+    const matcherOf = (samplesDigest: string) => createDigestMatcher(fullPlan, full.header, 'f16', samplesDigest)
+    const right = digest(claimedSamples)
+
+    test('says nothing before the last layer, and then of all alike', () => {
+      const matcher = matcherOf(right)
+      for (let layer = 0; layer < 6; layer++) {
+        matcher.push(recomputed(layer))
+        expect(matcher).toMatchObject({ decided: false, failed: false })
+        expect(matcher.result()).toMatchObject({ matched: [], mismatched: [], unchecked: indicesOfPlan(fullPlan) })
+        expect(matcher.result()).not.toHaveProperty('digestMatches')
+      }
+      matcher.push(recomputed(6))
+      expect(matcher).toMatchObject({ decided: true, failed: false })
+      expect(matcher.result()).toEqual({
+        matched: indicesOfPlan(fullPlan),
+        mismatched: [],
+        unchecked: [],
+        firstMismatch: null,
+        samplesDigest: right,
+        layersComputed: 7,
+        digestMatches: true,
+      })
+    })
+
+    test('another digest rejects them all and blames none', () => {
+      for (let digit = 0; digit < 64; digit++) {
+        const other = right.slice(0, digit) + (right[digit] === '0' ? '1' : '0') + right.slice(digit + 1)
+        const matcher = matcherOf(other)
+        const result = matched(matcher)
+        expect(matcher).toMatchObject({ decided: true, failed: true })
+        expect(result).toMatchObject({ matched: [], mismatched: [], firstMismatch: null, digestMatches: false })
+        expect(result).toMatchObject({ unchecked: indicesOfPlan(fullPlan), samplesDigest: right })
+      }
+    })
+
+    test('any bit of any recomputed vector counts', () => {
+      const anyBit = fc.record({
+        sample: fc.nat(claimedSamples.length - 1),
+        part: anyPart,
+        bit: fc.nat(HIDDEN_BYTES * 8),
+      })
+      fc.assert(
+        fc.property(anyBit, ({ sample, part, bit }) => {
+          const row = claimedSamples[sample][part].slice()
+          fc.pre(row.length > 0)
+          row[(bit >> 3) % row.length] ^= 1 << (bit & 7)
+          const changed = claimedSamples.map((one, i) => (i === sample ? { ...one, [part]: row } : one))
+          expect(matched(matcherOf(digest(changed)))).toMatchObject({ digestMatches: false })
+        }),
+      )
+    })
+
+    test('layers out of order, of other sizes or after the decision are refused', () => {
+      const refusal = expect.objectContaining({ code: 'INVALID_ARGUMENT' })
+      expect(() => matcherOf(right).push(recomputed(4))).toThrow(refusal)
+      expect(() => matcherOf(right).push({ ...recomputed(1), v: new Uint8Array(0) })).toThrow(refusal)
+      const done = matcherOf(right)
+      matched(done)
+      expect(() => done.push(recomputed(6))).toThrow(refusal)
+    })
   })
 })

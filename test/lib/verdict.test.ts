@@ -1,9 +1,12 @@
 import fc from 'fast-check'
+import type { ProofHeader } from '../../lib/binding'
+import { planOf } from '../../lib/challenge'
 import { type CheckOptions, checkVerdict } from '../../lib/check'
-import { createMatcher, indicesOfPlan } from '../../lib/matcher'
+import { digestOf } from '../../lib/form'
+import { createDigestMatcher, createMatcher, indicesOfPlan } from '../../lib/matcher'
 import { createPlan } from '../../lib/plan'
 import { type Proof, proofDigest } from '../../lib/proof'
-import { parseVerdict, type ReasonCode, type Verdict } from '../../lib/verdict'
+import { parseVerdict, type ReasonCode, type TokenReplay, type Verdict } from '../../lib/verdict'
 import { handMadeProof, layerOf } from './hand-made-proof'
 
 const { proof, plan } = handMadeProof()
@@ -297,5 +300,195 @@ describe('parseVerdict', () => {
         }
       }),
     )
+  })
+})
+
+describe('verdicts on replayed tokens', () => {
+  const reason = (code: ReasonCode) => [{ code, message: '' }]
+  const whole = { layers: 7, positions: plan.numPositions, share: 1.2 }
+  const replay: TokenReplay = { positions: 37, mismatched: 0, first: null, meanScoreGap: 0, surprise: null }
+  const replayed: Verdict = { ...accepted, replay, computed: whole }
+  const first = { position: 20, claimed: proof.tokens[20], chosen: proof.tokens[20] + 1 }
+  const wrongTokens: Verdict = {
+    ...replayed,
+    status: 'rejected',
+    reasons: reason('token_mismatch'),
+    replay: { ...replay, mismatched: 2, first, meanScoreGap: 0.3 },
+  }
+  const silentProof = handMadeProof(40, { sampling: null }).proof
+  const improbable: Verdict = {
+    ...structural(silentProof, 'improbable_tokens'),
+    matched: indicesOfPlan(planOf(silentProof).plan),
+    unchecked: [],
+    samplesDigest: digestOf(silentProof.samples),
+    replay: { ...replay, meanScoreGap: null, surprise: -9 },
+    computed: whole,
+  }
+  const changed = (verdict: Verdict, changes: Partial<TokenReplay>): Verdict => {
+    return { ...verdict, replay: { ...(verdict.replay as TokenReplay), ...changes } }
+  }
+
+  test('a surprise that is none', () => {
+    for (const surprise of [-4.9, 0, null])
+      expect(codesOf(silentProof, changed(improbable, { surprise }))).toEqual(['replay'])
+  })
+
+  test('in other numerics, a token that is not chosen may be near enough', () => {
+    const foreign = { ...proof, header: { ...proof.header, numerics: 'llama.cpp' } }
+    const near = { ...changed(replayed, { mismatched: 2, first }), ...frame(foreign) }
+    expect(codesOf(foreign, { ...near, replay: { ...replay, mismatched: 2, first } })).not.toContain('replay')
+  })
+
+  test('honest ones are valid, and survive JSON', () => {
+    for (const verdict of [replayed, wrongTokens, improbable, changed(replayed, { positions: 1 })]) {
+      expect(codesOf(verdict === improbable ? silentProof : proof, verdict)).toEqual([])
+      expect(parseVerdict(JSON.parse(JSON.stringify(verdict)))).toEqual(verdict)
+    }
+  })
+
+  test.each<[string, Verdict, string[]]>([
+    ['accepted in spite of a token', changed(replayed, { mismatched: 2, first }), ['replay']],
+    ['rejected for a token, none named', changed(wrongTokens, { mismatched: 0, first: null }), ['replay']],
+    [
+      'rejected for a token without a replay',
+      { ...wrongTokens, replay: null, computed: accepted.computed },
+      ['replay'],
+    ],
+    ['a token that mismatched, but no first', changed(wrongTokens, { first: null }), ['replay']],
+    ['a first, but none that mismatched', changed(replayed, { first }), ['replay']],
+    ['a first in the prompt', changed(wrongTokens, { first: { ...first, position: 2 } }), ['replay']],
+    ['a first that is not the proof’s', changed(wrongTokens, { first: { ...first, claimed: 5 } }), ['replay']],
+    ['a first that was chosen', changed(wrongTokens, { first: { ...first, chosen: first.claimed } }), ['replay']],
+    ['a first behind the end', changed(wrongTokens, { first: { ...first, position: 40 } }), ['replay']],
+    ['more tokens than were generated', changed(replayed, { positions: 38 }), ['replay']],
+    ['no tokens', changed(replayed, { positions: 0 }), ['replay']],
+    ['more mismatched than replayed', changed(wrongTokens, { positions: 1 }), ['replay']],
+    ['without the layers that logits need', { ...replayed, computed: { ...whole, layers: 6 } }, ['computed']],
+    ['more layers than there are', { ...replayed, computed: { ...whole, layers: 8 } }, ['computed']],
+    [
+      'rejected for a token, but a sample left out',
+      { ...wrongTokens, matched: accepted.matched.slice(0, -1), unchecked: accepted.matched.slice(-1) },
+      ['status_indices', 'termination'],
+    ],
+    [
+      'rejected for tokens and structure at once',
+      { ...wrongTokens, reasons: [...reason('token_mismatch'), ...reason('nonce_mismatch')] },
+      ['reason_status'],
+    ],
+  ])('%s', (_, verdict, codes) => {
+    expect(codesOf(proof, verdict)).toEqual(codes.sort())
+  })
+})
+
+describe('reasons that a proof leaves to nobody', () => {
+  test.each<[string, Partial<ProofHeader>, ReasonCode]>([
+    ['a digest, where there are rows', {}, 'digest_mismatch'],
+    ['a sample, where there is a digest', { form: 'digest' }, 'sample_mismatch'],
+    ['a token, where nobody says how it was chosen', { sampling: null }, 'token_mismatch'],
+    ['improbable tokens, where somebody does', {}, 'improbable_tokens'],
+  ])('%s', (_, header, code) => {
+    const made = handMadeProof(40, header).proof
+    const isDigest = header.form === 'digest'
+    const claimed = isDigest ? { ...made, samples: [], samplesDigest: '00'.repeat(32) } : made
+    expect(codesOf(claimed, structural(claimed, code))).toContain('reason_false')
+  })
+})
+
+describe('structural reasons that the proof disproves or bears out', () => {
+  const endless = handMadeProof(40, { stop: { maxNewTokens: 99, stopTokens: [] } }).proof
+  const opened: Proof = {
+    ...handMadeProof().proof,
+    header: { ...proof.header, challenge: 'beacon' },
+    root: '77'.repeat(32),
+    beacon: 'bea0',
+  }
+  /** What an honest verifier finds in a proof whose samples are not compared. */
+  const found = (claimed: Proof, ...codes: ReasonCode[]): Verdict => ({
+    ...structural(proof, ...codes),
+    ...frame(claimed),
+    unchecked: indicesOfPlan(planOf(claimed).plan),
+  })
+
+  test('termination', () => {
+    expect(codesOf(endless, found(endless, 'termination_mismatch'))).toEqual([])
+    expect(codesOf(proof, found(proof, 'termination_mismatch'))).toEqual(['reason_false'])
+    expect(codesOf(endless, { ...verdictOn(proof), ...frame(endless) })).toContain('accepted_despite_structure')
+  })
+
+  test('beacon, where the user says which', () => {
+    expect(codesOf(opened, found(opened, 'beacon_mismatch', 'plan_mismatch'), { beacon: '01' })).toEqual([])
+    expect(codesOf(opened, found(opened, 'beacon_mismatch', 'plan_mismatch'), { beacon: 'BEA0' })).toEqual([
+      'reason_false',
+    ])
+    expect(codesOf(proof, accepted, { beacon: '01' })).toEqual(['accepted_despite_structure'])
+  })
+
+  test('an opening that leads nowhere', () => {
+    const { plan: drawn } = planOf(opened)
+    const samples = [...drawn.layers].flatMap(([layer, positions]) =>
+      [...positions].map((position) => ({ ...proof.samples[0], layer, position })),
+    )
+    const contextDigest = Buffer.from(drawn.contextDigest).toString('hex')
+    const lost = { ...opened, samples, contextDigest }
+    expect(codesOf(lost, found(lost, 'opening_mismatch'))).toEqual([])
+    expect(codesOf(proof, found(proof, 'opening_mismatch'))).toEqual(['reason_false'])
+    const believed: Verdict = { ...found(lost), status: 'accepted', reasons: accepted.reasons }
+    expect(codesOf(lost, believed)).toContain('accepted_despite_structure')
+  })
+
+  test('what only the verifier knows', () => {
+    for (const code of ['request_mismatch', 'replayed', 'parameters_mismatch'] as const) {
+      expect(codesOf(proof, found(proof, code))).toEqual([])
+      expect(codesOf(proof, { ...accepted, reasons: [{ code, message: '' }] })).toContain('reason_status')
+    }
+  })
+
+  test('a proof that was accepted meanwhile is rejected after its samples were compared', () => {
+    expect(codesOf(proof, { ...accepted, status: 'rejected', reasons: [{ code: 'replayed', message: '' }] })).toEqual(
+      [],
+    )
+  })
+})
+
+describe('verdicts on one digest for all samples', () => {
+  const made = handMadeProof(40, { form: 'digest' })
+  const of = (samplesDigest: string): Proof => ({ ...made.proof, samples: [], samplesDigest })
+  const right = digestOf(made.proof.samples)
+  const honest = of(right)
+  const verdictOnDigest = (claimed: Proof, upTo = 5): Verdict => {
+    const matcher = createDigestMatcher(made.plan, claimed.header, 'f16', claimed.samplesDigest)
+    for (let layer = 0; layer <= upTo; layer++) if (!matcher.decided) matcher.push(layerOf(made.plan, layer))
+    const { layersComputed, digestMatches, ...indices } = matcher.result()
+    const status = digestMatches === undefined ? 'inconclusive' : digestMatches ? 'accepted' : 'rejected'
+    const code = ({ accepted: 'all_samples_match', rejected: 'digest_mismatch', inconclusive: 'aborted' } as const)[
+      status
+    ]
+    const positions = layersComputed && made.plan.numPositions
+    const computed = { layers: layersComputed, positions, share: layersComputed / 6 }
+    return { ...frame(claimed), status, reasons: [{ code, message: '' }], ...indices, computed }
+  }
+  const other = of('00'.repeat(32))
+
+  test('honest ones are valid', () => {
+    expect(verdictOnDigest(honest).status).toBe('accepted')
+    expect(codesOf(honest, verdictOnDigest(honest))).toEqual([])
+    expect(verdictOnDigest(other).status).toBe('rejected')
+    expect(codesOf(other, verdictOnDigest(other))).toEqual([])
+    for (const upTo of [-1, 2]) expect(codesOf(honest, verdictOnDigest(honest, upTo))).toEqual([])
+  })
+
+  test('lies are found out', () => {
+    const yes = verdictOnDigest(honest)
+    const no = verdictOnDigest(other)
+    // A digest that is the proof's own speaks for it, another against it.
+    expect(codesOf(honest, { ...yes, samplesDigest: '11'.repeat(32) })).toEqual(['samples_digest'])
+    expect(codesOf(honest, { ...no, ...frame(honest) })).toEqual(['samples_digest'])
+    expect(codesOf(other, { ...yes, ...frame(other) })).toEqual(['samples_digest'])
+    expect(codesOf(other, { ...no, samplesDigest: other.samplesDigest })).toEqual(['samples_digest'])
+    const [index] = indicesOfPlan(made.plan)
+    const named = { ...no, matched: [index], unchecked: no.unchecked.slice(1) }
+    expect(codesOf(other, named)).toEqual(['status_indices'])
+    expect(codesOf(honest, { ...yes, matched: [], unchecked: yes.matched })).toContain('status_indices')
+    expect(codesOf(other, { ...no, computed: { ...no.computed, layers: 2 } })).toContain('computed')
   })
 })

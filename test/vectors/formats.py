@@ -1,4 +1,4 @@
-"""Makes binding.json, sampler.json, plan.json and proof.json: the formats of docs/FORMATS.md, second implementation.
+"""Makes binding, sampler, plan, proof and claim.json: the formats of docs/FORMATS.md, second implementation.
 
 It was written from that text, shares no code with lib/, and needs nothing but Python 3:
     python3 test/vectors/formats.py
@@ -304,6 +304,30 @@ def proof_vectors():
          (digest, list(range(9)), b'x'), ({**digest, 'challenge': 'context', 'depth': 'kv'}, TOKENS, b'')]]
 
 
+def claim_vectors(proofs):
+    """What was published before each of the proofs that a beacon asked for, and its challenge; trees of their own."""
+    claims = []
+    for proof in proofs:
+        root, beacon, header = bytes.fromhex(proof['root']), bytes.fromhex(proof['beacon']), proof['header']
+        if not root:
+            continue
+        encoded = cbor({'poc': 'proof-of-cache/claim', 'root': root, 'header': header_map(header),
+                        'tokens': le32(*proof['tokens']), 'context': bytes.fromhex(proof['contextDigest'])})
+        seed = H('challenge', root, beacon)
+        claims.append({'header': header, 'tokens': proof['tokens'], 'contextDigest': proof['contextDigest'],
+                       'root': proof['root'], 'bytes': encoded.hex(), 'beacon': proof['beacon'], 'seed': seed.hex(),
+                       'deepest': deepest(header['depth'], header['numLayers'], seed),
+                       'layers': plan(header, proof['tokens'], seed)['layers']})
+    wanted_leaves = [(1, [0]), (2, [1]), (3, [2]), (5, [0, 4]), (6, [5]), (7, [2, 3, 6]), (13, [0, 7, 11, 12]),
+                     (64, list(range(64))), (100, [3, 50, 98]), (300, [0, 1, 255, 256, 299])]
+    trees = []
+    for size, wanted in wanted_leaves:
+        leaves = [hashlib.sha256(le32(i)).digest() for i in range(size)]
+        path = b''.join(head for _, _, head in sorted(tree_path(leaves, wanted), key=lambda node: node[:2]))
+        trees.append({'numLeaves': size, 'indices': wanted, 'head': tree_head(leaves).hex(), 'path': path.hex()})
+    return {'claims': claims, 'trees': trees}
+
+
 def write(name, vectors):
     with open(os.path.join(HERE, name), 'w') as file:
         json.dump({'madeBy': MADE_BY, 'vectors': vectors}, file, separators=(',', ':'))
@@ -315,3 +339,4 @@ if __name__ == '__main__':
     write('sampler.json', sampler_vectors())
     write('plan.json', plan_vectors())
     write('proof.json', proof_vectors())
+    write('claim.json', claim_vectors(proof_vectors()))

@@ -1,0 +1,193 @@
+// An evidence bundle: everything that somebody could change in one is found, without a model as far as that goes.
+import path from 'node:path'
+import { commit } from '../../lib/commitment'
+import { type Audit, auditEvidence, createEvidence, type Evidence, parseEvidence } from '../../lib/evidence'
+import { digestOf } from '../../lib/form'
+import { generate } from '../../lib/generate'
+import { Model } from '../../lib/model'
+import { encodeProof, type Proof, proofDigest } from '../../lib/proof'
+import type { Verdict } from '../../lib/verdict'
+import { verify } from '../../lib/verify'
+
+const PROMPT = [0, 540, 539, 7]
+const OPTIONS = { temperature: 0.7, seed: 'e1', tokenSampler: 'every:3', layerSampler: 'uniform:2', nonce: '0e' }
+const DEMANDS = { nonce: '0e', replay: '1/2', replaySeed: 'feed' }
+
+let model: Model
+let proof: Proof
+let verdict: Verdict
+let evidence: Evidence
+beforeAll(async () => {
+  model = await Model.load(path.join(__dirname, '../../models/tiny-stories'))
+  ;({ proof } = await generate(model, PROMPT, { ...OPTIONS, maxNewTokens: 16, ignoreEos: true }))
+  verdict = await verify(model, proof, DEMANDS)
+  evidence = createEvidence(proof, verdict, DEMANDS)
+})
+afterAll(() => model.close())
+
+const overJson = (value: unknown) => JSON.parse(JSON.stringify(value))
+const codes = ({ valid, problems }: Audit) => {
+  expect(valid).toBe(problems.length === 0)
+  return problems.map(({ code }) => code)
+}
+const withoutModel = async (changes: object) => codes(await auditEvidence(overJson({ ...evidence, ...changes })))
+const withModel = async (changes: object) => codes(await auditEvidence(overJson({ ...evidence, ...changes }), model))
+const encoded = (changes: Partial<Proof>) => Buffer.from(encodeProof({ ...proof, ...changes })).toString('base64')
+
+describe('an honest bundle', () => {
+  test('holds proof, verdict and demands, and survives JSON', () => {
+    expect(verdict.status).toBe('accepted')
+    expect(verdict.replay?.positions).toBeLessThan(16)
+    expect(overJson(evidence)).toEqual(evidence)
+    const { decoded, ...read } = parseEvidence(overJson(evidence))
+    expect(read).toEqual(evidence)
+    expect(decoded).toEqual(proof)
+    expect(evidence).toMatchObject({ version: 1, demands: DEMANDS, profile: null })
+  })
+
+  test('is valid, with a model and without', async () => {
+    expect(await auditEvidence(overJson(evidence))).toEqual({ valid: true, problems: [], verified: false })
+    expect(await auditEvidence(overJson(evidence), model)).toEqual({ valid: true, problems: [], verified: true })
+    expect(await auditEvidence(evidence, model, { chunkSize: 3 })).toMatchObject({ valid: true })
+  })
+
+  test('demands that were not made are not in it', async () => {
+    const plain = createEvidence(proof, await verify(model, proof))
+    expect(plain.demands).toEqual({})
+    expect(codes(await auditEvidence(overJson(plain), model))).toEqual([])
+  })
+
+  test('of a rejection, and of an opened commitment', async () => {
+    const tokens = proof.tokens.slice()
+    tokens[tokens.length - 1] ^= 1
+    const { stop } = proof.header
+    const forged = await commit(model, tokens, { ...OPTIONS, promptLength: PROMPT.length, stop, form: 'digest' })
+    const opened = await forged.open('bea0')
+    const demands = { beacon: 'bea0', nonce: '0e' }
+    const rejected = await verify(model, opened, demands)
+    expect(rejected.reasons.map(({ code }) => code)).toEqual(['token_mismatch'])
+    const bundle = createEvidence(opened, rejected, demands)
+    expect(codes(await auditEvidence(overJson(bundle)))).toEqual([])
+    expect(codes(await auditEvidence(overJson(bundle), model))).toEqual([])
+    const other = overJson({ ...bundle, demands: { ...demands, beacon: 'bea1' } })
+    expect(codes(await auditEvidence(other))).toContain('structure_overlooked')
+    expect(codes(await auditEvidence(other, model))).toContain('other_verdict')
+  })
+
+  test('of a proof that does not say how its tokens were chosen', async () => {
+    const { tokens } = proof
+    const unstated = await commit(model, tokens, { promptLength: PROMPT.length, nonce: '0e' })
+    const opened = await unstated.open('01')
+    const demands = { probabilityTest: true }
+    const found = await verify(model, opened, demands)
+    expect(found.replay).toMatchObject({ positions: 16, meanScoreGap: null })
+    const bundle = createEvidence(opened, found, demands)
+    expect(codes(await auditEvidence(overJson(bundle), model))).toEqual([])
+    expect(codes(await auditEvidence(overJson({ ...bundle, demands: {} }), model))).toEqual(['other_verdict'])
+  })
+})
+
+describe('what was changed is found without a model', () => {
+  test('another proof under the verdict', async () => {
+    const samples = proof.samples.map((one, i) => (i === 1 ? { ...one, v: one.v.map((byte) => byte ^ 1) } : one))
+    expect(await withoutModel({ proof: encoded({ samples }) })).toEqual(['other_proof', 'samples_digest'])
+    expect(await withoutModel({ proof: encoded({ contextDigest: '00'.repeat(32) }) })).toEqual([
+      'other_proof',
+      'accepted_despite_structure',
+    ])
+  })
+
+  test.each<[string, (verdict: Verdict) => Partial<Verdict>, string[]]>([
+    ['another status', () => ({ status: 'inconclusive' }), ['reason_status']],
+    ['an index left out', ({ matched }) => ({ matched: matched.slice(1) }), ['index_missing']],
+    ['another samples digest', () => ({ samplesDigest: '00'.repeat(32) }), ['samples_digest']],
+    ['another model', () => ({ modelDigest: '00'.repeat(32) }), ['accepted_despite_structure']],
+    ['fewer layers', ({ computed }) => ({ computed: { ...computed, layers: 1 } }), ['computed']],
+    [
+      'more replayed tokens than there are',
+      ({ replay }) => ({ replay: replay && { ...replay, positions: 17 } }),
+      ['replay'],
+    ],
+    [
+      'replayed tokens that mismatched',
+      ({ replay }) => ({ replay: replay && { ...replay, mismatched: 1 } }),
+      ['replay'],
+    ],
+  ])('%s', async (_, change, expected) => {
+    expect(await withoutModel({ verdict: { ...verdict, ...change(verdict) } })).toEqual(expected)
+  })
+
+  test('another nonce than the one given out', async () => {
+    expect(await withoutModel({ demands: { ...DEMANDS, nonce: '0f' } })).toEqual(['accepted_despite_structure'])
+  })
+})
+
+describe('what only a model finds', () => {
+  test('a proof of made-up vectors, with the verdict that they deserve were they right', async () => {
+    const samples = proof.samples.map((one, i) => (i === 1 ? { ...one, v: one.v.map((byte) => byte ^ 1) } : one))
+    const forged = { ...proof, samples }
+    const honest = await verify(model, forged, DEMANDS)
+    expect(honest.status).toBe('rejected')
+    const { samplesDigest } = await verify(model, proof, DEMANDS)
+    const lie = { ...verdict, proofDigest: proofDigest(forged), samplesDigest }
+    expect(await withoutModel({ proof: encoded({ samples }), verdict: lie })).toEqual(['samples_digest'])
+    expect(await withModel({ proof: encoded({ samples }), verdict: lie })).toEqual(['samples_digest', 'other_verdict'])
+    // Only the digest of the forged samples makes the lie consistent; the model still tells.
+    const smooth = { ...lie, samplesDigest: digestOf(samples) }
+    expect(await withoutModel({ proof: encoded({ samples }), verdict: smooth })).toEqual([])
+    expect(await withModel({ proof: encoded({ samples }), verdict: smooth })).toEqual(['other_verdict'])
+  })
+
+  test('another share of replayed tokens than was asked for', async () => {
+    for (const demands of [{ ...DEMANDS, replay: '1/8' }, { ...DEMANDS, replaySeed: 'feee' }, { nonce: '0e' }]) {
+      expect(await withoutModel({ demands })).toEqual([])
+      expect(await withModel({ demands })).toEqual(['other_verdict'])
+    }
+  })
+
+  test('a verdict with other words', async () => {
+    const reasons = [{ ...verdict.reasons[0], message: 'all is well' }]
+    expect(await withModel({ verdict: { ...verdict, reasons } })).toEqual(['other_verdict'])
+  })
+})
+
+describe('what is not a bundle is refused', () => {
+  const refusal = (code: string, where: string | RegExp) => ({ code, where: expect.stringMatching(where) })
+  test.each<[string, () => unknown, string, RegExp]>([
+    ['null', () => null, 'EVIDENCE_MALFORMED', /^evidence$/],
+    ['a string', () => 'evidence', 'EVIDENCE_MALFORMED', /^evidence$/],
+    ['an array', () => [], 'EVIDENCE_MALFORMED', /version$/],
+    ['another version', () => ({ ...evidence, version: 2 }), 'EVIDENCE_MALFORMED', /version$/],
+    ['a key more', () => ({ ...evidence, comment: 'trust me' }), 'EVIDENCE_MALFORMED', /comment$/],
+    ['no profile', () => ({ ...evidence, profile: undefined }), 'EVIDENCE_MALFORMED', /profile$/],
+    ['a proof in hex', () => ({ ...evidence, proof: `${evidence.proof}!` }), 'EVIDENCE_MALFORMED', /proof$/],
+    ['no proof', () => ({ ...evidence, proof: '' }), 'PROOF_MALFORMED', /proof/],
+    ['half a proof', () => ({ ...evidence, proof: evidence.proof.slice(0, 400) }), 'PROOF_MALFORMED', /proof/],
+    ['no verdict', () => ({ ...evidence, verdict: null }), 'VERDICT_MALFORMED', /^verdict$/],
+    ['no demands', () => ({ ...evidence, demands: null }), 'EVIDENCE_MALFORMED', /demands$/],
+    ['a demand more', () => ({ ...evidence, demands: { mercy: 1 } }), 'EVIDENCE_MALFORMED', /mercy$/],
+    ['a nonce that is no hex', () => ({ ...evidence, demands: { nonce: 'xyz' } }), 'EVIDENCE_MALFORMED', /nonce$/],
+    [
+      'a beacon of 65 bytes',
+      () => ({ ...evidence, demands: { beacon: '00'.repeat(65) } }),
+      'EVIDENCE_MALFORMED',
+      /beacon$/,
+    ],
+    ['a number for a seed', () => ({ ...evidence, demands: { replaySeed: 7 } }), 'EVIDENCE_MALFORMED', /replaySeed$/],
+    ['a number for a share', () => ({ ...evidence, demands: { replay: 1 } }), 'EVIDENCE_MALFORMED', /replay$/],
+    [
+      'a word for a switch',
+      () => ({ ...evidence, demands: { probabilityTest: 'yes' } }),
+      'EVIDENCE_MALFORMED',
+      /Test$/,
+    ],
+  ])('%s', async (_, bundle, code, where) => {
+    expect(() => parseEvidence(bundle())).toThrow(expect.objectContaining(refusal(code, where)))
+    await expect(auditEvidence(bundle())).rejects.toMatchObject({ code })
+  })
+
+  test('a share that is none is an error of the audit with a model', async () => {
+    const bundle = overJson({ ...evidence, demands: { ...DEMANDS, replay: 'half' } })
+    await expect(auditEvidence(bundle, model)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+})
