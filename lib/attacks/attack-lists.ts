@@ -3,7 +3,7 @@ import type { Attack } from './attack'
 import { BYTE_ATTACKS } from './of-bytes'
 import { HEADER_ATTACKS } from './of-headers'
 import { MODEL_ATTACKS, SUFFIX_ATTACKS } from './of-models'
-import { LATE_COMMITMENT, OPENING_ATTACKS, PREDICTABLE, RECOMMITTED } from './of-openings'
+import { OPENING_ATTACKS, PREDICTABLE, RECOMMITTED } from './of-openings'
 import { LOSSLESS, TOKEN_ATTACKS } from './of-tokens'
 import { SPARSE_ATTACKS, VECTOR_ATTACKS } from './of-vectors'
 import { HIDDEN_VERDICT_ATTACKS, VERDICT_ATTACKS } from './of-verdicts'
@@ -23,7 +23,7 @@ export const ATTACKS: readonly Attack[] = [
 export const CHANCE_ATTACKS: readonly Attack[] = [...SUFFIX_ATTACKS, PREDICTABLE, ...SPARSE_ATTACKS]
 
 /** What no check of a single proof can or should catch. */
-export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS, LATE_COMMITMENT, RECOMMITTED]
+export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS, RECOMMITTED]
 
 /** The measurement beside the attacks, as it is chosen by name. */
 export const TOKENS_NEEDED = 'tokens-needed'

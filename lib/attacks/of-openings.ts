@@ -51,6 +51,30 @@ async function pathOf({ trial, proof }: Opened, samples: readonly KvSample[]): P
   return commitment.tree.path(indices.sort((a, b) => a - b))
 }
 
+const ROOTS = 24
+
+/** What a beacon that is known too early would allow, were the published root not compared. */
+const LATE_COMMITMENT: Attack = {
+  name: 'root-late',
+  reference: 'A5',
+  about: 'after the beacon, roots are made until one opens no made-up vector (a tenth is), in the place of the first',
+  fits: (trial) => trial.header.challenge === 'beacon',
+  async forge(trial, random) {
+    const { tokens, cells } = await trial.honest()
+    let published: string | null = null
+    for (let i = 0; i < ROOTS; i++) {
+      const isFalse = cells.map((_, index) => index === i % cells.length || random.chance(0.1))
+      const made = cells.map((cell, index) => (isFalse[index] ? madeUp(trial, cell, random) : cell))
+      const commitment = await commitCells(trial.header, { tokens, cells: made })
+      const opened = indicesOf(trial.header, commitment.plan(trial.beacon))
+      published ??= commitment.root
+      if (published === commitment.root || opened.some((index) => isFalse[index])) continue
+      return { proof: commitment.open(trial.beacon), demands: { root: published } }
+    }
+    return null
+  },
+}
+
 export const OPENING_ATTACKS: readonly Attack[] = [
   opening('path-changed', 'one bit of the path', ({ random, proof }) => {
     if (proof.path.length === 0) return null
@@ -152,6 +176,7 @@ export const OPENING_ATTACKS: readonly Attack[] = [
     about: 'a nonce of its own choice, under which no made-up vector is opened',
     forge: ground,
   },
+  LATE_COMMITMENT,
 ]
 
 const NONCES = 8
@@ -190,27 +215,6 @@ export const PREDICTABLE: Attack = {
     const real = new Set(indicesOf(header, createPlan(known, tokens)))
     const made = cells.map((cell, i) => (real.has(i) ? cell : madeUp(trial, cell, random)))
     return await claimWithChance(trial, { tokens, cells: made }, random)
-  },
-}
-
-const ROOTS = 24
-
-/** What a beacon that is known too early allows, and what the published claim has to be compared for. */
-export const LATE_COMMITMENT: Attack = {
-  name: 'late-commitment',
-  reference: 'A5',
-  about: 'the beacon is known before the root is: roots are made until one opens no made-up vector (a tenth is)',
-  fits: (trial) => trial.header.challenge === 'beacon',
-  async forge(trial, random) {
-    const { tokens, cells } = await trial.honest()
-    for (let i = 0; i < ROOTS; i++) {
-      const isFalse = cells.map((_, index) => index === i % cells.length || random.chance(0.1))
-      const made = cells.map((cell, index) => (isFalse[index] ? madeUp(trial, cell, random) : cell))
-      const commitment = await commitCells(trial.header, { tokens, cells: made })
-      const opened = indicesOf(trial.header, commitment.plan(trial.beacon))
-      if (opened.every((index) => !isFalse[index])) return { proof: commitment.open(trial.beacon), expected: 0 }
-    }
-    return null
   },
 }
 

@@ -9,7 +9,7 @@ import type { ModelName, ModelPool } from './model-pool'
 import type { Policy, UserRequest } from './user-request'
 
 /** What a verifier is given beside a proof. */
-export type Demands = Pick<VerifyOptions, 'nonce' | 'beacon' | 'request' | 'seen' | 'replay'>
+export type Demands = Pick<VerifyOptions, 'nonce' | 'beacon' | 'root' | 'request' | 'seen' | 'replay'>
 
 /** A run of the protocol that attacks take apart. */
 export class Trial {

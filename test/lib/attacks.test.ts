@@ -56,6 +56,7 @@ const CHECKS: Record<string, string[]> = {
   'digest-made-up': ['digest_mismatch'],
   'root-made-up': OPENING,
   'root-of-others': OPENING,
+  'root-late': ['opening_mismatch'],
   'beacon-own': ['beacon_mismatch'],
   'beacon-relabelled': OPENING,
   'nonce-ground': ['nonce_mismatch'],
