@@ -23,7 +23,8 @@ export function createModelPool(real: Model, cheap: string | undefined, signal?:
   const loading = new Map<ChangeName, Promise<Model>>()
   const folders: string[] = []
   const load = async (name: ChangeName): Promise<Model> => {
-    if (name === 'int8' && cheap !== undefined) return sameShape(real, await Model.load(cheap, { signal }))
+    if (name === 'int8' && cheap !== undefined)
+      return sameShape(real, await Model.load(cheap, { signal, backend: real.backend }))
     const dir = await mkdtemp(join(tmpdir(), 'poc-attack-'))
     folders.push(dir)
     await writeChangedModel(real.path, dir, CHANGES[name])
