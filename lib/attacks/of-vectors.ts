@@ -108,11 +108,8 @@ export const VECTOR_ATTACKS: readonly Attack[] = [
   {
     name: 'kv-int8',
     reference: 'A7b',
-    about: 'K and V went through int8, one scale a vector',
-    forge: async (trial) =>
-      claimChanged(trial, (cell) => {
-        return cell.v.length === 0 ? cell : remade(cell, trial.header.kvDtype, int8)
-      }),
+    about: 'K, V and final hidden states went through int8, one scale a vector',
+    forge: (trial) => claimChanged(trial, (cell) => remade(cell, trial.header.kvDtype, int8)),
   },
   {
     name: 'kv-f16',

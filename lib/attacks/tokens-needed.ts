@@ -1,6 +1,7 @@
 // How long an answer of a cheap model has to be until the real sampler chooses another token than it claims.
 import type { SamplingParams } from '../binding'
 import { hexFrom } from '../hex'
+import type { Model } from '../model'
 import { openPass } from '../pass'
 import { nativeSampling } from '../sequence'
 import type { Random } from './random'
@@ -21,7 +22,7 @@ export interface TokensNeededRow {
   mismatched: number
 }
 
-const LENGTH = 128
+const MAX_LENGTH = 128
 const MAX_ANSWERS = 200
 const COUNTS = [1, 2, 4, 8, 16, 32, 64, 128]
 
@@ -32,6 +33,7 @@ export async function measureTokensNeeded(
   onProgress: (fraction: number) => void,
 ): Promise<TokensNeededRow[]> {
   const answers = Math.min(work.trials, MAX_ANSWERS)
+  const length = lengthFor(work.models.real)
   const cases = (['int8', 'half'] as const).flatMap((model) => [0, 1].map((temperature) => ({ model, temperature })))
   const rows: TokensNeededRow[] = []
   for (const { model, temperature } of cases) {
@@ -41,14 +43,17 @@ export async function measureTokensNeeded(
       work.signal?.throwIfAborted()
       const places = await mismatchesOf(work, model, temperature, random.fork(`tokens ${n}`))
       firsts.push(places[0] ?? Number.POSITIVE_INFINITY)
-      mismatched += places.length / LENGTH / answers
+      mismatched += places.length / length / answers
       onProgress((rows.length + (n + 1) / answers) / cases.length)
     }
     const within = COUNTS.map((count) => [count, firsts.filter((first) => first < count).length])
-    rows.push({ model, temperature, answers, length: LENGTH, caughtWithin: Object.fromEntries(within), mismatched })
+    rows.push({ model, temperature, answers, length, caughtWithin: Object.fromEntries(within), mismatched })
   }
   return rows
 }
+
+/** What fits into the context behind one token of prompt. */
+const lengthFor = ({ config }: Model) => Math.min(MAX_LENGTH, config.maxPositions)
 
 /** Places in one answer, from 0, at which the real sampler chooses another token. */
 async function mismatchesOf(
@@ -59,8 +64,9 @@ async function mismatchesOf(
 ): Promise<number[]> {
   const asked = await drawRequest(models.real, RECOMMENDED, random)
   const sampling: SamplingParams = { temperature, topK: 0, topP: 1, seed: hexFrom(random.bytes(8)) }
-  const prompt = asked.prompt.slice(0, Math.max(1, models.real.config.maxPositions - LENGTH))
-  const header = { ...asked.header, sampling, stop: { maxNewTokens: LENGTH, stopTokens: [] } }
+  const length = lengthFor(models.real)
+  const prompt = asked.prompt.slice(0, Math.max(1, models.real.config.maxPositions - length))
+  const header = { ...asked.header, sampling, stop: { maxNewTokens: length, stopTokens: [] } }
   const trial = new Trial(models, { ...asked, prompt, header }, RECOMMENDED, signal)
   const tokens = await trial.continued(await models.get(name), prompt)
   const chosen = await chosenBy(trial, tokens)

@@ -31,6 +31,8 @@ export interface UserRequest {
 
 const MAX_PROMPT = 40
 const MAX_NEW = 80
+/** What attacks put into a prompt at most. */
+const ADDED = 3
 const CHUNK_SIZES = [4, 16, 33, 128, 512]
 
 /** Draws what is asked for in a trial. */
@@ -39,7 +41,7 @@ export async function drawRequest(model: Model, policy: Policy, random: Random):
   const { maxPositions, eosTokenIds } = model.config
   const room = Math.max(1, Math.min(MAX_PROMPT, Math.floor(maxPositions / 3)))
   const prompt = await drawPrompt(model, lengthUpTo(random, room), random)
-  const maxNewTokens = lengthUpTo(random, Math.max(1, Math.min(MAX_NEW, maxPositions - room)))
+  const maxNewTokens = lengthUpTo(random, Math.max(1, Math.min(MAX_NEW, maxPositions - room - ADDED)))
   const stopTokens = random.chance(0.7) ? [...new Set(eosTokenIds)].sort((a, b) => a - b) : []
   const header = proofHeader(model, prompt.length, {
     ...drawSampling(random),
