@@ -6,6 +6,8 @@ import { fieldsOf } from './header'
 import { hexOf } from './hex'
 import { DEFAULT_MAX_PROOF_BYTES, MAX_SEED_BYTES } from './limits'
 import type { Model } from './model'
+import { parseProfile } from './parse-profile'
+import { profileDigest } from './profile-signature'
 import { decodeProof, encodeProof, type Proof } from './proof'
 import type { ReplayDemands } from './replay'
 import { parseVerdict, type Verdict } from './verdict'
@@ -24,7 +26,7 @@ export interface Evidence {
   proof: string
   verdict: Verdict
   demands: EvidenceDemands
-  /** The tolerance profile that the verdict rests on, as it was signed; null in `ieee32`. */
+  /** The tolerance profile that the verdict rests on; null in `ieee32`. */
   profile: unknown
 }
 
@@ -114,8 +116,13 @@ export async function auditEvidence(
   const { decoded, verdict, demands, profile } = parseEvidence(json)
   const { nonce, beacon } = demands
   const problems: Audit['problems'] = [...checkVerdict(decoded, verdict, { ...options, nonce, beacon }).problems]
+  const stated = profile === null ? null : profileDigest(parseProfile(profile))
+  if (verdict.profile !== null && verdict.profile !== stated) {
+    problems.push({ code: 'other_profile', message: `the verdict rests on ${verdict.profile}, here is ${stated}` })
+  }
   if (model) {
-    const again = await verify(model, decoded, { ...options, ...demands, profile } as VerifyOptions)
+    const told = profile === null ? demands : { ...demands, profile: parseProfile(profile) }
+    const again = await verify(model, decoded, { ...options, ...told })
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(again)), verdict)) {
       const found = `${again.status} (${again.reasons.map(({ code }) => code).join(', ')})`
       problems.push({ code: 'other_verdict', message: `verified again, it is ${found}, not the verdict of the bundle` })

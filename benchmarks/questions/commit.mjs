@@ -1,4 +1,4 @@
-// What does it cost a generator to commit to every layer and position of a run, and a verifier to run the sampler again?
+// What does it cost a generator to commit to every layer and position, and a verifier to run the sampler again?
 import { createRequire } from 'node:module'
 import { Model } from '../../dist/index.mjs'
 import { fullPrefill } from '../method/full-prefill.mjs'

@@ -1,4 +1,4 @@
-// The native calls behind commitments, token replay and traces: what they give, and that wrong arguments are refused before
+// The native calls behind commitments, token replay and traces: what they give, and that wrong arguments are refused
 // memory is touched.
 import { createHash } from 'node:crypto'
 import path from 'node:path'
