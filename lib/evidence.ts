@@ -10,6 +10,7 @@ import { parseProfile } from './parse-profile'
 import { profileDigest } from './profile-signature'
 import { decodeProof, encodeProof, type Proof } from './proof'
 import type { ReplayDemands } from './replay'
+import type { Request } from './structure'
 import { parseVerdict, type Verdict } from './verdict'
 import { type VerifyOptions, verify } from './verify'
 
@@ -17,6 +18,7 @@ import { type VerifyOptions, verify } from './verify'
 export interface EvidenceDemands extends Pick<ReplayDemands, 'replay' | 'replaySeed' | 'probabilityTest'> {
   nonce?: string
   beacon?: string
+  request?: Request
 }
 
 /** Plain JSON. */
@@ -45,8 +47,9 @@ export function createEvidence(
   demands: EvidenceDemands = {},
   profile: unknown = null,
 ): Evidence {
-  const { nonce, beacon, replay, replaySeed, probabilityTest } = demands
-  const told = { nonce, beacon, replay, replaySeed, probabilityTest }
+  const { nonce, beacon, request, replay, replaySeed, probabilityTest } = demands
+  const asked = request && { ...request, ...(request.prompt && { prompt: Array.from(request.prompt) }) }
+  const told = { nonce, beacon, request: asked, replay, replaySeed, probabilityTest }
   const encoded = Buffer.from(encodeProof(proof)).toString('base64')
   return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }
 }
@@ -79,7 +82,11 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
 
 function demandsOf(value: unknown): EvidenceDemands {
   const code = 'EVIDENCE_MALFORMED'
-  const { nonce, beacon, replay, replaySeed, probabilityTest, ...others } = fieldsOf(value, 'evidence.demands', code)
+  const { nonce, beacon, request, replay, replaySeed, probabilityTest, ...others } = fieldsOf(
+    value,
+    'evidence.demands',
+    code,
+  )
   const [unknownKey] = Object.keys(others)
   if (unknownKey) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
   const demands: EvidenceDemands = {}
@@ -88,6 +95,7 @@ function demandsOf(value: unknown): EvidenceDemands {
     const text = typeof given === 'string' ? given.toLowerCase() : given
     demands[name as 'nonce'] = hexOf(text, 0, MAX_SEED_BYTES, `evidence.demands.${name}`, code)
   }
+  if (request !== undefined) demands.request = fieldsOf(request, 'evidence.demands.request', code)
   if (replay !== undefined) {
     const isShare = typeof replay === 'string' && replay.length <= 24
     if (!isShare) throw wrongValue(code, 'evidence.demands.replay', "'all', 'none' or a share", replay)

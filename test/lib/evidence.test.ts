@@ -75,11 +75,9 @@ describe('an honest bundle', () => {
   })
 
   test('what the verifier knew beside it is told to the audit', async () => {
-    const request = { tokenSampler: 'all', prompt: PROMPT }
     const seen = new Set<string>()
     await verify(model, proof, { seen })
     for (const [options, code] of [
-      [{ request }, 'request_mismatch'],
       [{ seen }, 'replayed'],
       [{ maxFlops: 1000 }, 'limit_exceeded'],
     ] as const) {
@@ -89,6 +87,16 @@ describe('an honest bundle', () => {
       expect(codes(await auditEvidence(bundle))).toEqual([])
       expect(codes(await auditEvidence(bundle, model, options))).toEqual([])
       expect(codes(await auditEvidence(bundle, model))).toEqual(['other_verdict'])
+    }
+  })
+
+  test('what was asked for is in the bundle', async () => {
+    for (const request of [{ tokenSampler: 'all', prompt: PROMPT }, { prompt: Uint32Array.of(1) }]) {
+      const found = await verify(model, proof, { ...DEMANDS, request })
+      expect(found.reasons.map(({ code }) => code)).toEqual(['request_mismatch'])
+      const bundle = overJson(createEvidence(proof, found, { ...DEMANDS, request }))
+      expect(codes(await auditEvidence(bundle, model))).toEqual([])
+      expect(codes(await auditEvidence({ ...bundle, demands: DEMANDS }, model))).toEqual(['other_verdict'])
     }
   })
 
