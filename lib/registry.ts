@@ -52,16 +52,17 @@ const DEFAULT_MAX_ENTRIES = 2 ** 20
 const MAX_ENTRIES = 2 ** 24
 
 /**
- * What a request and the answer to it are known by: the binding, and the root where the generator committed to one.
+ * What a request and the answer to it are known by: the binding. Where the request had no nonce, the root beside it if
+ * there is one, since equal requests may be made twice; with a nonce a second answer is a replay, whatever its root.
  *
- * The binding holds no tokens, so without roots one header stands for one answer: requests then need nonces or seeds
- * that differ, and a second answer to one request counts as a replay.
+ * The binding holds no tokens, so without nonce and root one header stands for one answer: requests then need nonces or
+ * seeds that differ.
  * @returns 64 or 128 hex digits.
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function bindingId(header: ProofHeader, root = ''): string {
   const checked = root === '' ? '' : hexOf(root, 32, 32, 'root', 'INVALID_ARGUMENT')
-  return hexFrom(bindingDigest(header)) + checked
+  return hexFrom(bindingDigest(header)) + (header.nonce === '' ? checked : '')
 }
 
 /**

@@ -15,6 +15,7 @@ export const ATTACKS: readonly Attack[] = [
   ...TOKEN_ATTACKS,
   ...VECTOR_ATTACKS,
   ...OPENING_ATTACKS,
+  RECOMMITTED,
   ...HEADER_ATTACKS,
   ...BYTE_ATTACKS,
 ]
@@ -23,7 +24,7 @@ export const ATTACKS: readonly Attack[] = [
 export const CHANCE_ATTACKS: readonly Attack[] = [...SUFFIX_ATTACKS, PREDICTABLE, ...SPARSE_ATTACKS]
 
 /** What no check of a single proof can or should catch. */
-export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS, RECOMMITTED]
+export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS]
 
 /** The measurement beside the attacks, as it is chosen by name. */
 export const TOKENS_NEEDED = 'tokens-needed'

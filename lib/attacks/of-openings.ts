@@ -218,7 +218,7 @@ export const PREDICTABLE: Attack = {
   },
 }
 
-/** What a user who only remembers bindings does not notice: one request answered, and charged for, twice. */
+/** One request answered, and charged for, twice: who remembers bindings notices, since the request had a nonce. */
 export const RECOMMITTED: Attack = {
   name: 'recommitted',
   reference: 'A8',
@@ -233,7 +233,7 @@ export const RECOMMITTED: Attack = {
       const made = cells.map((cell, index) => (index === at ? madeUp(trial, cell, random) : cell))
       const commitment = await commitCells(trial.header, { tokens, cells: made })
       if (indicesOf(trial.header, commitment.plan(trial.beacon)).includes(at)) continue
-      return { proof: commitment.open(trial.beacon), demands: { seen }, expected: 0 }
+      return { proof: commitment.open(trial.beacon), demands: { seen } }
     }
     return null
   },

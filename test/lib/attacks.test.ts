@@ -70,6 +70,7 @@ const CHECKS: Record<string, string[]> = {
   'limit-lowered': ['request_mismatch'],
   'went-on': ['termination_mismatch'],
   replayed: ['replayed'],
+  recommitted: ['replayed'],
   'old-proof': ['nonce_mismatch'],
 }
 

@@ -12,10 +12,12 @@ function expectRefused(action: () => unknown): void {
 }
 
 describe('binding ids', () => {
-  test('are the binding digest, then the root', () => {
+  test('are the binding digest, then the root where the request had no nonce', () => {
     const binding = Buffer.from(bindingDigest(HEADER)).toString('hex')
     expect(bindingId(HEADER)).toBe(binding)
-    expect(bindingId(HEADER, id(5))).toBe(binding + id(5))
+    expect(bindingId(HEADER, id(5))).toBe(binding)
+    const silent = { ...HEADER, nonce: '' }
+    expect(bindingId(silent, id(5))).toBe(Buffer.from(bindingDigest(silent)).toString('hex') + id(5))
     expect(bindingId({ ...HEADER, nonce: '00fe' })).not.toBe(binding)
     for (const root of ['0', 'zz'.repeat(32), id(5).toUpperCase().replace('0', 'A')]) {
       expectRefused(() => bindingId(HEADER, root))
@@ -26,12 +28,13 @@ describe('binding ids', () => {
 describe('registry', () => {
   test('a replay is seen, by the registry and by what its JSON gives back', () => {
     const registry = createBindingRegistry()
-    const fresh = bindingId(HEADER, id(1))
+    const silent = { ...HEADER, nonce: '' }
+    const fresh = bindingId(silent, id(1))
     expect(registry.has(fresh)).toBe(false)
     registry.add(fresh)
     const revived = createBindingRegistry(JSON.parse(JSON.stringify(registry)))
     for (const one of [registry, revived]) {
-      expect([one.has(fresh), one.has(bindingId(HEADER, id(2))), one.has(bindingId(HEADER))]).toEqual([
+      expect([one.has(fresh), one.has(bindingId(silent, id(2))), one.has(bindingId(silent))]).toEqual([
         true,
         false,
         false,
