@@ -65,11 +65,12 @@ export { type KvDtype, type KvSample, kvRowBytes, type LayerSamples, samplesOf, 
 export {
   createDigestMatcher,
   createMatcher,
-  indicesOfPlan,
   type Matcher,
   type MatchResult,
   samplesFollowPlan,
 } from './matcher'
+
+export { indicesOfPlan } from './layer-walk'
 
 // What is handed over: proofs and verdicts.
 export { decodeProof, encodeProof, type Proof, proofDigest, type ProofLimits } from './proof'

@@ -1,7 +1,7 @@
 // Compares recomputed K and V vectors with the claimed ones, layer by layer, and says when nothing more can change.
 
 import { wrongValue } from './errors'
-import { createSamplesHash } from './hash'
+import { createLayerWalk, indicesOfPlan, type VectorBytes } from './layer-walk'
 import { type KvDtype, type KvSample, type LayerSamples, type VectorShape, vectorBytes } from './kv'
 import type { Plan } from './plan'
 import type { SampleIndex, Verdict } from './verdict'
@@ -51,7 +51,7 @@ export function samplesFollowPlan(plan: Plan, samples: readonly KvSample[]): boo
  */
 export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher {
   const bytesAt = checkedSizes(plan, samples)
-  const walk = createWalk(plan, bytesAt)
+  const walk = createLayerWalk(plan, bytesAt)
   const matched: SampleIndex[] = []
   const mismatched: SampleIndex[] = []
   let firstMismatch: MatchResult['firstMismatch'] = null
@@ -98,7 +98,7 @@ export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher
  * @throws {PocError} INVALID_ARGUMENT
  */
 export function createDigestMatcher(plan: Plan, shape: VectorShape, kvDtype: KvDtype, samplesDigest: string): Matcher {
-  const walk = createWalk(plan, (layer) => vectorBytes(shape, kvDtype, layer))
+  const walk = createLayerWalk(plan, (layer) => vectorBytes(shape, kvDtype, layer))
   return {
     push(layer) {
       walk.push(layer, false)
@@ -120,59 +120,12 @@ export function createDigestMatcher(plan: Plan, shape: VectorShape, kvDtype: KvD
   }
 }
 
-/** What every matcher does with a layer before it compares: order, sizes, and the digest of what was recomputed. */
-function createWalk(plan: Plan, bytesAt: (layer: number) => VectorSizes) {
-  const layers = [...plan.layers]
-  const recomputed = createSamplesHash()
-  let nextLayer = 0 // index into `layers`
-  let layersComputed = 0
-  return {
-    /** @returns Whether the layer is sampled. */
-    push(layer: LayerSamples, isDecided: boolean): boolean {
-      if (isDecided || nextLayer === layers.length) {
-        throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
-      }
-      const [sampledLayer, positions] = layers[nextLayer]
-      checkOrder(layer.layer, layersComputed, sampledLayer)
-      const isSampled = layer.layer === sampledLayer
-      checkRows(layer, isSampled ? positions : new Uint32Array(0), bytesAt)
-      layersComputed = layer.layer + 1
-      if (!isSampled) return false
-      nextLayer++
-      recomputed.push(layer)
-      return true
-    },
-    get done() {
-      return nextLayer === layers.length
-    },
-    result: () => ({
-      unchecked: layers.slice(nextLayer).flatMap(indicesOfLayer),
-      samplesDigest: recomputed.digest(),
-      layersComputed,
-    }),
-  }
-}
-
-/** All samples of a plan in (layer, position) order. */
-export function indicesOfPlan(plan: Plan): SampleIndex[] {
-  return [...plan.layers].flatMap(indicesOfLayer)
-}
-
-function indicesOfLayer([layer, positions]: [number, Uint32Array]): SampleIndex[] {
-  return Array.from(positions, (position) => [layer, position] as SampleIndex)
-}
-
-interface VectorSizes {
-  k: number
-  v: number
-}
-
 /** The sizes of each layer's vectors, as its first sample has them. */
-function checkedSizes(plan: Plan, samples: readonly KvSample[]): (layer: number) => VectorSizes {
+function checkedSizes(plan: Plan, samples: readonly KvSample[]): (layer: number) => VectorBytes {
   if (!samplesFollowPlan(plan, samples)) {
     throw wrongValue('INVALID_ARGUMENT', 'samples', `the ${plan.numSamples} samples of the plan, in its order`, samples)
   }
-  const sizes = new Map<number, VectorSizes>()
+  const sizes = new Map<number, VectorBytes>()
   samples.forEach((sample, i) => {
     const { k, v } = sizes.get(sample.layer) ?? { k: sample.k.byteLength, v: sample.v.byteLength }
     sizes.set(sample.layer, { k, v })
@@ -185,24 +138,6 @@ function checkedSizes(plan: Plan, samples: readonly KvSample[]): (layer: number)
     }
   })
   return (layer) => sizes.get(layer) ?? { k: 0, v: 0 }
-}
-
-function checkOrder(layer: number, layersComputed: number, sampledLayer: number): void {
-  if (Number.isInteger(layer) && layer >= layersComputed && layer <= sampledLayer) return
-  throw wrongValue('INVALID_ARGUMENT', 'layer.layer', `an integer from ${layersComputed} to ${sampledLayer}`, layer)
-}
-
-function checkRows(layer: LayerSamples, positions: Uint32Array, bytesAt: (layer: number) => VectorSizes): void {
-  const given = layer.positions
-  if (given.length !== positions.length || given.some((position, i) => position !== positions[i])) {
-    throw wrongValue('INVALID_ARGUMENT', 'layer.positions', `the plan's ${positions.length} positions`, [...given])
-  }
-  const bytes = bytesAt(layer.layer)
-  for (const part of ['k', 'v'] as const) {
-    const numBytes = positions.length * bytes[part]
-    if (layer[part].byteLength === numBytes) continue
-    throw wrongValue('INVALID_ARGUMENT', `layer.${part}`, `${numBytes} bytes`, layer[part])
-  }
 }
 
 function bytesOf(view: Uint8Array): Buffer {

@@ -1,7 +1,8 @@
 // The verdict on one proof, put together from what was found.
 import { costThroughLayer, fullPrefillCost, headCost } from './cost'
 import { createSamplesHash } from './hash'
-import { indicesOfPlan, type MatchResult } from './matcher'
+import { indicesOfPlan } from './layer-walk'
+import type { MatchResult } from './matcher'
 import type { Model } from './model'
 import type { Plan } from './plan'
 import { profileDigest } from './profile-signature'

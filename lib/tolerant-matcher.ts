@@ -1,8 +1,8 @@
 // Compares recomputed K and V with claimed ones of an engine that rounds otherwise, within a profile's limits.
 
 import { wrongValue } from './errors'
-import { createSamplesHash } from './hash'
 import type { KvDtype, KvSample, LayerSamples } from './kv'
+import { createLayerWalk } from './layer-walk'
 import { type Matcher, type MatchResult, samplesFollowPlan } from './matcher'
 import type { Plan } from './plan'
 import { relativeError, rowValues, sketchedError, valuesOf } from './relative-error'
@@ -45,7 +45,7 @@ export function createTolerantMatcher(
   checkSamples(plan, samples, profile)
   const virtualLayer = profile.layers.length - 1
   const errorOf = profile.form === 'rows' ? errorOfRows(samples, profile) : errorOfSketches(samples, profile, seed)
-  const walk = createWalk(plan)
+  const walk = createLayerWalk(plan, null)
   const meter = createStrainMeter(profile.layers)
   const lists = { matched: [] as SampleIndex[], mismatched: [] as SampleIndex[] }
   let firstMismatch: MatchResult['firstMismatch'] = null
@@ -82,39 +82,6 @@ export function createTolerantMatcher(
       ...walk.result(),
       strain: meter.strain,
       excesses: [...excesses],
-    }),
-  }
-}
-
-/** Order of the layers, and the digest of what was recomputed. */
-function createWalk(plan: Plan) {
-  const layers = [...plan.layers]
-  const recomputed = createSamplesHash()
-  let nextLayer = 0 // index into `layers`
-  let layersComputed = 0
-  return {
-    /** @returns Whether the layer is sampled. */
-    push(layer: LayerSamples, isDecided: boolean): boolean {
-      if (isDecided || nextLayer === layers.length) {
-        throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
-      }
-      const [sampledLayer, positions] = layers[nextLayer]
-      checkOrder(layer.layer, layersComputed, sampledLayer)
-      const isSampled = layer.layer === sampledLayer
-      checkPositions(layer, isSampled ? positions : new Uint32Array(0))
-      layersComputed = layer.layer + 1
-      if (!isSampled) return false
-      nextLayer++
-      recomputed.push(layer)
-      return true
-    },
-    get done() {
-      return nextLayer === layers.length
-    },
-    result: () => ({
-      unchecked: layers.slice(nextLayer).flatMap(indicesOfLayer),
-      samplesDigest: recomputed.digest(),
-      layersComputed,
     }),
   }
 }
@@ -180,19 +147,4 @@ function checkSamples(plan: Plan, samples: readonly KvSample[], { layers }: Tole
   if (plan.deepestLayer >= layers.length) {
     throw wrongValue('INVALID_ARGUMENT', 'plan.deepestLayer', `at most ${layers.length - 1}`, plan.deepestLayer)
   }
-}
-
-function indicesOfLayer([layer, positions]: [number, Uint32Array]): SampleIndex[] {
-  return Array.from(positions, (position) => [layer, position])
-}
-
-function checkOrder(layer: number, layersComputed: number, sampledLayer: number): void {
-  if (Number.isInteger(layer) && layer >= layersComputed && layer <= sampledLayer) return
-  throw wrongValue('INVALID_ARGUMENT', 'layer.layer', `an integer from ${layersComputed} to ${sampledLayer}`, layer)
-}
-
-function checkPositions(layer: LayerSamples, positions: Uint32Array): void {
-  const given = layer.positions
-  if (given.length === positions.length && given.every((position, i) => position === positions[i])) return
-  throw wrongValue('INVALID_ARGUMENT', 'layer.positions', `the plan's ${positions.length} positions`, [...given])
 }

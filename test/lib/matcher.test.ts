@@ -1,13 +1,8 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import type { KvSample, LayerSamples } from '../../lib/kv'
-import {
-  createDigestMatcher,
-  createMatcher,
-  indicesOfPlan,
-  type MatchResult,
-  samplesFollowPlan,
-} from '../../lib/matcher'
+import { indicesOfPlan } from '../../lib/layer-walk'
+import { createDigestMatcher, createMatcher, type MatchResult, samplesFollowPlan } from '../../lib/matcher'
 import type { Plan } from '../../lib/plan'
 import { handMadeProof, layerOf, ROW_BYTES, vectorAt } from './hand-made-proof'
 
