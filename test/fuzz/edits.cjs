@@ -160,4 +160,4 @@ function wordsOf(...trees) {
   return [...words]
 }
 
-module.exports = { edited, jsonOrEdited, wordsOf }
+module.exports = { Choices, edited, jsonOrEdited, wordsOf }
