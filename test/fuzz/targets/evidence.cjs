@@ -26,10 +26,9 @@ module.exports = fuzzTarget({
     const evidence = attempt(CODES, () => parseEvidence(given))
     if (!evidence) return
     const { decoded, ...bundle } = evidence
-    must(
-      isDeepStrictEqual({ ...parseEvidence(JSON.parse(JSON.stringify(bundle))), decoded }, evidence),
-      'it survives JSON',
-    )
+    const text = JSON.stringify(bundle)
+    const { decoded: _, ...again } = parseEvidence(JSON.parse(text))
+    must(JSON.stringify(again) === text, 'a bundle survives JSON')
     must(
       Object.keys(given).every((key) => Object.hasOwn(bundle, key)),
       'it says nothing that its reader ignores',
@@ -38,8 +37,8 @@ module.exports = fuzzTarget({
     const options = { nonce, beacon }
     const check = attempt(['INVALID_ARGUMENT', 'PROOF_TOO_LARGE'], () => checkVerdict(decoded, bundle.verdict, options))
     if (!check?.valid) return
-    const again = createEvidence(decoded, bundle.verdict, bundle.demands, bundle.profile)
-    must(isDeepStrictEqual(parseEvidence(again).verdict, bundle.verdict), 'a bundle is made again')
+    const made = createEvidence(decoded, bundle.verdict, bundle.demands, bundle.profile)
+    must(isDeepStrictEqual(parseEvidence(made).verdict, bundle.verdict), 'a bundle is made again')
     const isOther = nonce !== undefined && nonce !== decoded.header.nonce
     must(!(isOther && bundle.verdict.status === 'accepted'), 'no proof for another request is accepted')
   },
