@@ -21,7 +21,7 @@ export const ROWS = [
   lower('early-exit', 'verification', 'reject other weights, samples from layer 1', '/L of a prefill', 2.2, 1.5),
   higher('shared-prefix', 'together', '16 proofs with one prefix, apart over together', 'x', 1.3, 1.6),
   lower('overhead', 'overhead', 'verify, time around the ops over the ops', '%', 5, 2),
-  lower('commit', 'commit', 'leaf digests of all layers and positions, and their tree, over a full prefill', '%', 3, 1),
+  lower('commit', 'commit', 'leaf digests of all layers and positions, and their tree, over their pass', '%', 3, 1),
   lower('replay', 'commit', 'the seeded sampler at every position, over a full prefill', 'of a prefill', null, null),
   higher('packed', 'together', '16 proofs of 32 tokens, nothing shared, apart over together', 'x', null, null),
   lower('saved-tail', 'savings', 'samples alone in the deepest layer: time share over FLOPs share', 'x', null, null),

@@ -5,6 +5,7 @@ import { checkReplay, impossibleReasons } from './check-replay'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
 import { indicesOfPlan } from './matcher'
+import { EXACT } from './replay'
 import type { Plan } from './plan'
 import { type Proof, proofDigest } from './proof'
 import { contextFault, openingFault, planFault, terminationFault } from './structure'
@@ -90,6 +91,10 @@ function checkSubject(proof: Proof, verdict: Verdict, report: Report): void {
     report('other_proof', `it is about ${verdict.proofDigest}, the proof is ${digest}`)
   const { numerics } = proof.header
   if (verdict.numerics !== numerics) report('other_numerics', `the proof is in ${numerics}, not ${verdict.numerics}`)
+  const isCompared = verdict.computed.layers > 0
+  if (isCompared && (verdict.profile === null) !== (numerics === EXACT)) {
+    report('other_numerics', `a proof in ${numerics} compared under ${verdict.profile ?? 'no profile'}`)
+  }
 }
 
 /** Whether all samples were recomputed and found not to be those that one digest stands for. */
@@ -209,6 +214,7 @@ function checkComputed({ header }: Proof, plan: Plan, verdict: Verdict, stop: nu
 // Where everything matched, the recomputed samples are the claimed ones, so the user knows their digest too.
 function checkSamplesDigest(proof: Proof, verdict: Verdict, stop: number, report: Report): void {
   if (proof.header.form === 'digest' && stop < 0) return // a part of the samples that nobody else knows
+  if (proof.header.numerics !== EXACT) return // other bits than the claimed ones, within the profile or not
   const claimed = proof.header.form === 'digest' ? proof.samplesDigest : digestOf(proof.samples, stop)
   const isClaimed = verdict.samplesDigest === claimed
   const differ = verdict.mismatched.length > 0 || verdict.reasons.some(({ code }) => code === 'digest_mismatch')

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit'
+import { addCalibrate } from './commands/calibrate'
 import { addCheck } from './commands/check'
 import { addDemo } from './commands/demo'
 import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_OF_ERROR, EXIT_USAGE } from './commands/exit'
@@ -54,6 +55,7 @@ function createProgram(session: Session): Command {
   addInspect(program, session)
   addCheck(program, session)
   addAudit(program, session)
+  addCalibrate(program, session)
   addSettle(program, session)
   addInfo(program, session, version)
   addDemo(program, session)

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'PROOF_TOO_LARGE' // a proof over the stated limits
   | 'VERDICT_MALFORMED' // JSON that is not a verdict
   | 'EVIDENCE_MALFORMED' // JSON that is not an evidence bundle
+  | 'STATE_MALFORMED' // bytes that are not a foreign engine's saved state, or not one of this model's
   | 'TERMS_INVALID' // payoff terms that break a rule
   | 'DISPUTE_INVALID' // an event that the dispute's state does not allow, or a malformed history
   | 'ADDON_UNAVAILABLE' // the native addon is missing or does not load

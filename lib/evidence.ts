@@ -6,8 +6,11 @@ import { fieldsOf } from './header'
 import { hexOf } from './hex'
 import { DEFAULT_MAX_PROOF_BYTES, MAX_SEED_BYTES } from './limits'
 import type { Model } from './model'
+import { parseProfile } from './parse-profile'
+import { profileDigest } from './profile-signature'
 import { decodeProof, encodeProof, type Proof } from './proof'
 import type { ReplayDemands } from './replay'
+import type { Request } from './structure'
 import { parseVerdict, type Verdict } from './verdict'
 import { type VerifyOptions, verify } from './verify'
 
@@ -15,6 +18,7 @@ import { type VerifyOptions, verify } from './verify'
 export interface EvidenceDemands extends Pick<ReplayDemands, 'replay' | 'replaySeed' | 'probabilityTest'> {
   nonce?: string
   beacon?: string
+  request?: Request
 }
 
 /** Plain JSON. */
@@ -24,7 +28,7 @@ export interface Evidence {
   proof: string
   verdict: Verdict
   demands: EvidenceDemands
-  /** The tolerance profile that the verdict rests on, as it was signed; null in `ieee32`. */
+  /** The tolerance profile that the verdict rests on; null in `ieee32`. */
   profile: unknown
 }
 
@@ -43,8 +47,9 @@ export function createEvidence(
   demands: EvidenceDemands = {},
   profile: unknown = null,
 ): Evidence {
-  const { nonce, beacon, replay, replaySeed, probabilityTest } = demands
-  const told = { nonce, beacon, replay, replaySeed, probabilityTest }
+  const { nonce, beacon, request, replay, replaySeed, probabilityTest } = demands
+  const asked = request && { ...request, ...(request.prompt && { prompt: Array.from(request.prompt) }) }
+  const told = { nonce, beacon, request: asked, replay, replaySeed, probabilityTest }
   const encoded = Buffer.from(encodeProof(proof)).toString('base64')
   return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }
 }
@@ -77,7 +82,11 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
 
 function demandsOf(value: unknown): EvidenceDemands {
   const code = 'EVIDENCE_MALFORMED'
-  const { nonce, beacon, replay, replaySeed, probabilityTest, ...others } = fieldsOf(value, 'evidence.demands', code)
+  const { nonce, beacon, request, replay, replaySeed, probabilityTest, ...others } = fieldsOf(
+    value,
+    'evidence.demands',
+    code,
+  )
   const [unknownKey] = Object.keys(others)
   if (unknownKey !== undefined) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
   const demands: EvidenceDemands = {}
@@ -86,6 +95,7 @@ function demandsOf(value: unknown): EvidenceDemands {
     const text = typeof given === 'string' ? given.toLowerCase() : given
     demands[name as 'nonce'] = hexOf(text, 0, MAX_SEED_BYTES, `evidence.demands.${name}`, code)
   }
+  if (request !== undefined) demands.request = fieldsOf(request, 'evidence.demands.request', code)
   if (replay !== undefined) {
     const isShare = typeof replay === 'string' && replay.length <= 24
     if (!isShare) throw wrongValue(code, 'evidence.demands.replay', "'all', 'none' or a share", replay)
@@ -114,8 +124,13 @@ export async function auditEvidence(
   const { decoded, verdict, demands, profile } = parseEvidence(json)
   const { nonce, beacon } = demands
   const problems: Audit['problems'] = [...checkVerdict(decoded, verdict, { ...options, nonce, beacon }).problems]
+  const stated = profile === null ? null : profileDigest(parseProfile(profile))
+  if (verdict.profile !== null && verdict.profile !== stated) {
+    problems.push({ code: 'other_profile', message: `the verdict rests on ${verdict.profile}, here is ${stated}` })
+  }
   if (model) {
-    const again = await verify(model, decoded, { ...options, ...demands, profile } as VerifyOptions)
+    const told = profile === null ? demands : { ...demands, profile: parseProfile(profile) }
+    const again = await verify(model, decoded, { ...options, ...told })
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(again)), verdict)) {
       const found = `${again.status} (${again.reasons.map(({ code }) => code).join(', ')})`
       problems.push({ code: 'other_verdict', message: `verified again, it is ${found}, not the verdict of the bundle` })

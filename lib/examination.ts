@@ -6,20 +6,25 @@ import type { Samplers } from './custom-sampler'
 import { layerInForm } from './form'
 import { bindingId } from './registry'
 import { type KvSample, type LayerSamples, samplesOf } from './kv'
-import { createDigestMatcher, createMatcher, type MatchResult } from './matcher'
+import { createDigestMatcher, createMatcher, type Matcher, type MatchResult } from './matcher'
 import type { Model } from './model'
+import { parseProfile } from './parse-profile'
 import type { Pass } from './pass'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
 import type { Proof } from './proof'
-import { outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers, replayPositions } from './replay'
+import { canReplay, outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers, replayPositions } from './replay'
 import { createReport, type Report } from './report'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
+import { type ToleranceProfile, whyNotCovered } from './tolerance'
+import { createTolerantMatcher } from './tolerant-matcher'
 import type { Reason, TokenReplay, Verdict } from './verdict'
 
 /** What a verifier asks of a proof. */
 export interface Demands extends Samplers, StructuralDemands, ReplayDemands {
   maxFlops?: number
+  /** What a proof in other numerics than the model's is compared under; without one there is no verdict on it. */
+  profile?: ToleranceProfile
 }
 
 /** A proof whose samples are to be recomputed. */
@@ -50,9 +55,9 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
   const report = createReport(model, proof, plan)
   const contradictions = structuralReasons(model, proof, plan, demands)
   if (contradictions.length > 0) return { verdict: report('rejected', contradictions) }
-  if (proof.header.numerics !== model.numerics) {
-    const message = `no tolerance profile for ${proof.header.numerics} under ${model.numerics}`
-    return { verdict: report('inconclusive', [{ code: 'no_profile', message }]) }
+  const tolerance = toleranceFor(proof, plan, model, demands)
+  if (typeof tolerance === 'string') {
+    return { verdict: report('inconclusive', [{ code: 'no_profile', message: tolerance }]) }
   }
   checkTokens(model, proof.tokens.subarray(0, plan.numPositions))
   checkTokens(model, proof.tokens.subarray(plan.numPositions))
@@ -62,7 +67,17 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
     const message = `the plan costs ${flops} FLOPs, over ${maxFlops}`
     return { verdict: report('inconclusive', [{ code: 'limit_exceeded', message }]) }
   }
-  return openExamination(model, proof, planned, demands)
+  return openExamination(model, proof, planned, tolerance, demands)
+}
+
+/** The profile that a proof is compared under, null for bit by bit; or, in words, why there is none. */
+function toleranceFor(proof: Proof, plan: Plan, model: Model, demands: Demands): ToleranceProfile | string | null {
+  const { header } = proof
+  if (header.numerics === model.numerics) return null
+  if (demands.profile === undefined) return `no tolerance profile for ${header.numerics} under ${model.numerics}`
+  const profile = parseProfile(demands.profile)
+  if (header.form === 'digest') return 'a digest cannot be compared under a tolerance'
+  return whyNotCovered(profile, header, header.form, model.numerics, plan) ?? profile
 }
 
 /** What is compared and what is computed. */
@@ -73,31 +88,32 @@ interface PassPlan {
   whole: Plan
   /** After which positions the sampler is to choose again; null for none. */
   replayed: Uint32Array | null
-  /** Of the challenge, where there is one. */
-  seed: Uint8Array | null
 }
 
 /** Plans the pass over a proof, of which only what everybody may see is needed. */
-export function planPass(proof: Claim & { beacon: string }, demands: Samplers & ReplayDemands): PassPlan {
+export function planPass(
+  proof: Claim & { beacon: string },
+  demands: Samplers & ReplayDemands & Pick<Demands, 'profile'>,
+): PassPlan {
   const { plan, seed } = planOf(proof, demands)
-  const replayed = replayPositions(proof, seed, demands)
+  const isReplayable = canReplay(proof.header, demands.profile)
+  const replayed = isReplayable || demands.probabilityTest ? replayPositions(proof, seed, demands) : null
   const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
-  return { plan, whole, replayed, seed }
+  return { plan, whole, replayed }
 }
 
 function openExamination(
   model: Model,
   proof: Proof,
-  { plan, whole, replayed, seed }: PassPlan,
+  { plan, whole, replayed }: PassPlan,
+  tolerance: ToleranceProfile | null,
   demands: Demands,
 ): OpenExamination {
   const { header } = proof
-  const report: Report = createReport(model, proof, plan, whole)
+  const report: Report = createReport(model, proof, plan, whole, tolerance)
   const { numLayers } = model.config
   const isDigest = header.form === 'digest'
-  const matcher = isDigest
-    ? createDigestMatcher(plan, header, header.kvDtype, proof.samplesDigest)
-    : createMatcher(plan, proof.samples)
+  const matcher = matcherOf(proof, plan, tolerance)
   const opened: KvSample[] = [] // recomputed, where the proof does not hold them itself and they must lead to its root
   let replay: TokenReplay | null = null
   const isReplayed = () => replayed === null || replay !== null
@@ -110,7 +126,7 @@ function openExamination(
       const sampled = pick(layer, plan.layers.get(layer.layer))
       if (!matcher.decided) {
         if (isDigest && header.challenge === 'beacon') opened.push(...samplesOf(sampled))
-        matcher.push(layerInForm(header, seed ?? plan.contextDigest, sampled))
+        matcher.push(tolerance ? sampled : layerInForm(header, plan.contextDigest, sampled))
       }
       if (layer.layer !== numLayers || replayed === null || matcher.failed) return
       replay = outcomeOfReplay(proof, replayed, await replayNumbers(proof, replayed, demands, pass, part))
@@ -120,7 +136,7 @@ function openExamination(
     },
     conclude() {
       const result = matcher.result()
-      const reasons = faults(proof, result, opened, replay)
+      const reasons = faults(proof, result, opened, replay, tolerance)
       if (reasons.length > 0) return report('rejected', reasons, result, replay)
       if (!matcher.decided || !isReplayed()) {
         return report('inconclusive', [{ code: 'aborted', message: 'the verification was aborted' }], result)
@@ -128,20 +144,35 @@ function openExamination(
       const binding = bindingId(header, proof.root)
       if (demands.seen?.has(binding)) return report('rejected', [REPLAYED], result, replay) // meanwhile
       demands.seen?.add(binding)
-      const message = `all ${plan.numSamples} samples match${replay ? `, ${replay.positions} tokens replayed` : ''}`
+      const how = tolerance ? 'are within the profile' : 'match'
+      const message = `all ${plan.numSamples} samples ${how}${replay ? `, ${replay.positions} tokens replayed` : ''}`
       return report('accepted', [{ code: 'all_samples_match', message }], result, replay)
     },
   }
 }
 
+function matcherOf(proof: Proof, plan: Plan, tolerance: ToleranceProfile | null): Matcher {
+  const { header, samples, samplesDigest } = proof
+  if (tolerance) return createTolerantMatcher(plan, samples, tolerance, plan.contextDigest)
+  if (header.form === 'digest') return createDigestMatcher(plan, header, header.kvDtype, samplesDigest)
+  return createMatcher(plan, samples)
+}
+
 /** What recomputed vectors and tokens say against a proof. */
-function faults(proof: Proof, result: MatchResult, opened: KvSample[], replay: TokenReplay | null): Reason[] {
+function faults(
+  proof: Proof,
+  result: MatchResult,
+  opened: KvSample[],
+  replay: TokenReplay | null,
+  tolerance: ToleranceProfile | null,
+): Reason[] {
   const { header } = proof
   const { firstMismatch, digestMatches } = result
   if (firstMismatch) {
     const { layer, position, part } = firstMismatch
     const what = part === 'hidden' ? 'the final hidden state' : part.toUpperCase()
-    const message = `${what} differs at layer ${layer}, position ${position}`
+    const differs = tolerance ? 'is over the limits of the profile' : 'differs'
+    const message = `${what} ${differs} at layer ${layer}, position ${position}`
     return [{ code: 'sample_mismatch', message }]
   }
   if (digestMatches === false) return [{ code: 'digest_mismatch', message: 'the digest is not that of the samples' }]
@@ -154,7 +185,7 @@ function faults(proof: Proof, result: MatchResult, opened: KvSample[], replay: T
     const message = 'the recomputed samples and the path do not lead to the root'
     if (!opensTo(proof, leaves, proof.path)) return [{ code: 'opening_mismatch', message }]
   }
-  const fault = replay && replayFault(replay, header.sampling !== null)
+  const fault = replay && replayFault(replay, header.sampling !== null, tolerance?.tokenGap?.maxMeanGap ?? 0)
   return fault ? [fault] : []
 }
 

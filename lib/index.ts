@@ -100,6 +100,16 @@ export {
   locateDivergence,
 } from './divergence'
 
+// Tolerant numerics: profiles, and proofs of other engines.
+export { calibrate, type CalibrateOptions, type Calibration, type RowSource } from './calibrate'
+export { parseProfile } from './parse-profile'
+export { profileDigest, publicKeyOf, type SignedProfile, signProfile, verifyProfile } from './profile-signature'
+export { type ToleranceProfile, whyNotCovered } from './tolerance'
+export { createTolerantMatcher, type TolerantMatcher, type TolerantResult } from './tolerant-matcher'
+export { sketchLayer, sketchSample } from './sketch'
+export { type LlamaState, llamaSamples, readLlamaState } from './adapters/llama-state'
+export { llamaHeader, proveLlamaState } from './adapters/prove-llama-state'
+
 // Verifiers that cannot take their answer from the proof, and proofs that are not taken twice.
 export { judge, matchRecomputed, type Recomputed, recompute } from './blind'
 export {

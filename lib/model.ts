@@ -102,7 +102,7 @@ export class Model {
    *
    * @param tokens - Up to `position` at least.
    * @param layer - 0 to `numLayers`, the virtual layer.
-   * @throws {PocError} INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, CLOSED, BACKEND_UNAVAILABLE on another backend than the CPU's
+   * @throws {PocError} INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, CLOSED, BACKEND_UNAVAILABLE on any but the CPU's backend
    */
   async traceOps(tokens: Uint32Array, kvDtype: KvDtype, layer: number, position: number): Promise<OpDigest[]> {
     return await this.run(() => this.native.trace(tokens, kvDtype, layer, position))

@@ -10,6 +10,7 @@ import { REPLAY_VALUES } from './native'
 import type { Pass } from './pass'
 import type { Proof } from './proof'
 import { nativeSampling } from './sequence'
+import type { ToleranceProfile } from './tolerance'
 import { bernoulli } from './token-sampler'
 import type { Reason, TokenReplay } from './verdict'
 
@@ -137,9 +138,26 @@ export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbe
 
 const MIN_VARIANCE = 1e-12 // of a model that is certain of everything
 
-/** Why a replay speaks against a proof in bit-equal numerics, or null. */
-export function replayFault({ mismatched, positions, first, surprise }: TokenReplay, isKnown: boolean): Reason | null {
-  if (mismatched > 0 && first) {
+/**
+ * Whether the tokens of a header can be replayed: in bit-equal numerics wherever the sampler is stated; in others
+ * where they are chosen greedily and the profile says how far the greatest logit may be from that of the chosen token.
+ */
+export function canReplay({ sampling, numerics }: ProofHeader, profile: ToleranceProfile | undefined): boolean {
+  if (sampling === null || numerics === EXACT) return sampling !== null
+  return sampling.temperature === 0 && (profile?.tokenGap ?? null) !== null
+}
+
+/** The numerics whose bits are the same everywhere. */
+export const EXACT = 'ieee32'
+
+/**
+ * Why a replay speaks against a proof, or null.
+ *
+ * @param maxMeanGap - 0 in bit-equal numerics, else the profile's.
+ */
+export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap = 0): Reason | null {
+  const { mismatched, positions, first, surprise, meanScoreGap } = replay
+  if (mismatched > 0 && first && (meanScoreGap ?? 0) > maxMeanGap) {
     const { position, claimed, chosen } = first
     const where = `at position ${position} it chooses ${chosen}, not ${claimed}`
     return {

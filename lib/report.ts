@@ -4,7 +4,9 @@ import { createSamplesHash } from './hash'
 import { indicesOfPlan, type MatchResult } from './matcher'
 import type { Model } from './model'
 import type { Plan } from './plan'
+import { profileDigest } from './profile-signature'
 import { type Proof, proofDigest } from './proof'
+import type { ToleranceProfile } from './tolerance'
 import type { Reason, TokenReplay, Verdict, VerdictStatus } from './verdict'
 
 /** Puts a verdict together; without a result, nothing was compared. */
@@ -19,7 +21,13 @@ export type Report = (
  * @param plan - The proof's samples.
  * @param whole - What the pass computes: the same, and where tokens are replayed.
  */
-export function createReport(model: Model, proof: Proof, plan: Plan, whole: Plan = plan): Report {
+export function createReport(
+  model: Model,
+  proof: Proof,
+  plan: Plan,
+  whole: Plan = plan,
+  tolerance: ToleranceProfile | null = null,
+): Report {
   const digest = proofDigest(proof)
   const shareOf = (layers: number, replay: TokenReplay | null) => {
     if (layers === 0) return 0
@@ -38,6 +46,7 @@ export function createReport(model: Model, proof: Proof, plan: Plan, whole: Plan
       proofDigest: digest,
       modelDigest: model.digest,
       numerics: proof.header.numerics,
+      profile: tolerance && profileDigest(tolerance),
       matched,
       mismatched,
       unchecked,

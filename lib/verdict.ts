@@ -64,7 +64,10 @@ export interface Verdict {
   proofDigest: string
   /** The model that the verifier ran, 64 hex digits. */
   modelDigest: string
+  /** The proof's. */
   numerics: Numerics
+  /** Digest of the tolerance profile that it rests on, 64 hex digits; null where bits were compared. */
+  profile: string | null
   /** With `mismatched` and `unchecked`: all samples of the plan, each list in strict (layer, position) order. */
   matched: SampleIndex[]
   mismatched: SampleIndex[]
@@ -193,6 +196,7 @@ const verdict = objectOf<Verdict>({
   proofDigest: digest,
   modelDigest: digest,
   numerics: text,
+  profile: orNull(digest),
   matched: arrayOf(sampleIndex),
   mismatched: arrayOf(sampleIndex),
   unchecked: arrayOf(sampleIndex),

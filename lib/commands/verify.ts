@@ -4,13 +4,16 @@ import type { Command } from 'commander'
 import { PocError } from '../errors'
 import { createEvidence } from '../evidence'
 import type { Model } from '../model'
+import { parseProfile } from '../parse-profile'
+import { verifyProfile } from '../profile-signature'
 import type { Proof } from '../proof'
+import type { ToleranceProfile } from '../tolerance'
 import type { Verdict, VerdictStatus } from '../verdict'
 import { type VerifyOptions, verify } from '../verify'
 import { verifyAll } from '../verify-all'
 import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
-import { readEvaluableProof } from './input'
+import { readEvaluableProof, readJsonFile } from './input'
 import { checkWritable, writeAtomically } from './output'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
@@ -23,6 +26,8 @@ interface Flags extends ModelFlags {
   replaySeed?: string
   probabilityTest?: boolean
   evidence?: string
+  profile?: string
+  profileKey?: string
 }
 
 export function addVerify(program: Command, session: Session): void {
@@ -38,6 +43,12 @@ export function addVerify(program: Command, session: Session): void {
     .option('--replay <share>', 'which tokens the sampler must choose again: all, none, or a share such as 1/8')
     .option('--replay-seed <hex>', 'draws the share; the generator must not know it', hex)
     .option('--probability-test', 'where the sampler is not stated: reject tokens too improbable under the model')
+    .option('--profile <file>', 'tolerance profile for proofs of another engine, as poc calibrate wrote it')
+    .option(
+      '--profile-key <hex>',
+      'the public key that must have signed it; without one, no signature is asked for',
+      hex,
+    )
     .option('--evidence <file>', 'of one proof: write proof, verdict and what was asked for, to be audited')
     .action((files: string[], flags: Flags) => {
       if (flags.evidence !== undefined && files.length > 1) command.error('error: --evidence takes one proof')
@@ -59,12 +70,13 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
   const proofs: Proof[] = []
   for (const file of files) proofs.push(await readEvaluableProof(file))
   if (flags.evidence !== undefined) await checkWritable(flags.evidence)
+  const profile = flags.profile === undefined ? undefined : await readProfile(flags.profile, flags.profileKey)
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
   await withModel(session, flags, async (model) => {
     const verdicts = await withProgress(session, 'verifying', (onProgress) =>
-      verdictsOn(model, proofs, { ...demandsOf(flags), signal, onProgress }),
+      verdictsOn(model, proofs, { ...demandsOf(flags), profile, signal, onProgress }),
     )
     for (const [i, verdict] of verdicts.entries()) {
       const heading = files.length > 1 ? `${files[i]}: ` : ''
@@ -73,13 +85,21 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
     }
     session.exitCode = exitCodeOf(verdicts)
     if (flags.evidence === undefined || verdicts[0] instanceof PocError) return
-    const evidence = createEvidence(proofs[0], verdicts[0], demandsOf(flags))
+    const evidence = createEvidence(proofs[0], verdicts[0], demandsOf(flags), profile ?? null)
     await writeAtomically(flags.evidence, Buffer.from(`${JSON.stringify(evidence)}\n`))
   })
 }
 
 function demandsOf({ nonce, beacon, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
   return { nonce, beacon, replay, replaySeed, probabilityTest }
+}
+
+/** A profile on disk, signed or, where no key is asked for, bare. */
+async function readProfile(path: string, key: string | undefined): Promise<ToleranceProfile> {
+  const json = await readJsonFile(path, 'INVALID_ARGUMENT')
+  if (key !== undefined) return verifyProfile(json, [key])
+  const isSigned = typeof json === 'object' && json !== null && 'profile' in json
+  return parseProfile(isSigned ? json.profile : json)
 }
 
 function printRefusal(session: Session, heading: string, refusal: PocError): void {

@@ -9,6 +9,8 @@
 #include "elementary.h"
 #include "error.h"
 #include "float_environment.h"
+#include "logit_loops.h"
+#include "philox.h"
 
 namespace poc {
 namespace {
@@ -26,38 +28,75 @@ uint32_t greedy(const float* logits, size_t vocab_size) {
   return static_cast<uint32_t>(best);
 }
 
-// Ids that top-k and then top-p leave, from the highest logit down; ties: the lower id first.
-std::vector<uint32_t> candidates(const float* logits, size_t vocab_size, const Sampling& s) {
-  std::vector<uint32_t> ids(vocab_size);
-  std::iota(ids.begin(), ids.end(), 0u);
-  const auto before = [&](uint32_t a, uint32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
-  const size_t kept = s.top_k > 0 && s.top_k < vocab_size ? s.top_k : vocab_size;
-  if (kept < vocab_size) std::nth_element(ids.begin(), ids.begin() + static_cast<long>(kept), ids.end(), before);
-  ids.resize(kept);
-  if (s.top_p >= 1) return ids;
-  std::sort(ids.begin(), ids.end(), before);
+// Bits that ascend as the logit descends; both zeros are one.
+uint32_t descending_bits(float logit) {
+  const uint32_t bits = float_bits(logit + 0.0f);
+  return bits >> 31 ? bits : bits ^ 0x7fffffffu;
+}
 
-  std::vector<double> weights(kept);
-  double total = 0;
-  for (size_t i = 0; i < kept; ++i) {
-    weights[i] = exp64(static_cast<double>(logits[ids[i]]) / s.temperature -
-                       static_cast<double>(logits[ids[0]]) / s.temperature);
-    total = total + weights[i];
+// All ids from the highest logit down, equal ones in ascending order: a radix sort, which is stable.
+std::vector<uint32_t> sorted_ids(const float* logits, size_t vocab_size) {
+  constexpr int kDigits = 3, kBits = 11;
+  constexpr size_t kValues = size_t{1} << kBits;
+  struct Entry {
+    uint32_t bits, id;
+    size_t digit(int i) const { return bits >> (i * kBits) & (kValues - 1); }
+  };
+  std::vector<Entry> entries(vocab_size), other(vocab_size);
+  std::vector<size_t> starts(kDigits * kValues, 0);
+  for (size_t id = 0; id < vocab_size; ++id) {
+    entries[id] = {descending_bits(logits[id]), static_cast<uint32_t>(id)};
+    for (int i = 0; i < kDigits; ++i) ++starts[static_cast<size_t>(i) * kValues + entries[id].digit(i)];
   }
-  double above = 0;
-  size_t nucleus = 0;
-  while (nucleus < kept && (nucleus == 0 || above < s.top_p * total)) above = above + weights[nucleus++];
-  ids.resize(nucleus);
+  for (int i = 0; i < kDigits; ++i) {
+    size_t* const own = starts.data() + static_cast<size_t>(i) * kValues;
+    std::exclusive_scan(own, own + kValues, own, size_t{0});
+    for (const Entry& entry : entries) other[own[entry.digit(i)]++] = entry;
+    entries.swap(other);
+  }
+  std::vector<uint32_t> ids(vocab_size);
+  for (size_t i = 0; i < vocab_size; ++i) ids[i] = entries[i].id;
   return ids;
 }
 
-void draw_words(const uint32_t key[2], uint32_t token, uint32_t position, uint32_t words[4]) {
-  const uint32_t counter[4] = {token, position, 0, 0};
-  philox(counter, key, words);
+// The first topK of sorted_ids().
+std::vector<uint32_t> first_ids(const float* logits, size_t vocab_size, size_t top_k) {
+  std::vector<uint32_t> ids(vocab_size);
+  std::iota(ids.begin(), ids.end(), 0u);
+  const auto before = [&](uint32_t a, uint32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
+  std::nth_element(ids.begin(), ids.begin() + static_cast<long>(top_k), ids.end(), before);
+  ids.resize(top_k);
+  std::sort(ids.begin(), ids.end(), before);
+  return ids;
 }
 
-double noise_of(const uint32_t words[4]) {
-  const uint64_t bits = (static_cast<uint64_t>(words[0]) << 20) | (words[1] >> 12);
+// How many of `ids` top-p leaves. Weights below 2^-54 add nothing to a sum of 1 or more and are left out: the sum
+// before them is the total, so that none of them is kept either.
+size_t nucleus_of(const std::vector<uint32_t>& ids, const float* logits, const Sampling& s) {
+  constexpr double kNothing = -38;  // e^-38 = 2^-54.8
+  std::vector<double> x(ids.size()), weights(ids.size());
+  const double largest = static_cast<double>(logits[ids[0]]) / s.temperature;
+  for (size_t i = 0; i < ids.size(); ++i) x[i] = static_cast<double>(logits[ids[i]]) / s.temperature - largest;
+  size_t counted = 0;
+  while (counted < ids.size() && !(x[counted] < kNothing)) ++counted;
+  logit_loops().front().exponentials(x.data(), counted, weights.data());
+  double total = 0, above = 0;
+  for (size_t i = 0; i < counted; ++i) total = total + weights[i];
+  size_t nucleus = 0;
+  while (nucleus < counted && (nucleus == 0 || above < s.top_p * total)) above = above + weights[nucleus++];
+  return nucleus;
+}
+
+// Ids that top-k and then top-p leave, from the highest logit down; ties: the lower id first.
+std::vector<uint32_t> candidates(const float* logits, size_t vocab_size, const Sampling& s) {
+  const bool all = s.top_k == 0 || s.top_k >= vocab_size;
+  std::vector<uint32_t> ids = all ? sorted_ids(logits, vocab_size) : first_ids(logits, vocab_size, s.top_k);
+  if (s.top_p < 1) ids.resize(nucleus_of(ids, logits, s));
+  return ids;
+}
+
+double noise_of(uint32_t w0, uint32_t w1) {
+  const uint64_t bits = (static_cast<uint64_t>(w0) << 20) | (w1 >> 12);
   const double uniform = (static_cast<double>(bits) + 0.5) * 0x1p-52;  // in (0, 1), exact
   return -log64(-log64(uniform));
 }
@@ -73,18 +112,11 @@ class Contest {
   Contest(const float* logits, const Sampling& sampling, uint32_t position)
       : logits_(logits), sampling_(sampling), position_(position) {}
 
-  void enter(uint32_t id) {
-    const double quotient = static_cast<double>(logits_[id]) / sampling_.temperature;
-    uint32_t words[4];
-    if (any_) {
-      if (quotient + kMostNoise < top_) return;  // rounding is monotone
-      draw_words(sampling_.key, id, position_, words);
-      if (cannot_win(quotient, words[0])) return;
-    } else {
-      draw_words(sampling_.key, id, position_, words);
-    }
-    const double score = quotient + noise_of(words);
-    if (!any_ || score > top_ || (score == top_ && id < best_)) best_ = id, top_ = score, any_ = true;
+  void enter(uint32_t id) { enter_block(id, 1); }
+
+  void enter_all(size_t vocab_size) {
+    for (size_t id = 0; id < vocab_size; id += kLogitBlock)
+      enter_block(static_cast<uint32_t>(id), std::min(kLogitBlock, vocab_size - id));
   }
 
   uint32_t best() const { return best_; }
@@ -95,10 +127,24 @@ class Contest {
   static constexpr double kPlain = 0x1p20;  // below, the rounding of scores is far less than kMargin
   static constexpr double kMargin = 0x1p-20;
 
+  void enter_block(uint32_t first_id, size_t count) {
+    double quotients[kLogitBlock];
+    uint32_t words[kLogitBlock];
+    loops_.divide(logits_ + first_id, count, sampling_.temperature, quotients);
+    loops_.first_words(sampling_.key, first_id, position_, count, words);
+    for (size_t i = 0; i < count; ++i) {
+      const double quotient = quotients[i];
+      if (any_ && (quotient + kMostNoise < top_ || cannot_win(quotient, words[i]))) continue;  // rounding is monotone
+      const uint32_t id = first_id + static_cast<uint32_t>(i);
+      const double score = quotient + gumbel(sampling_.key, id, position_);
+      if (!any_ || score > top_ || (score == top_ && id < best_)) best_ = id, top_ = score, any_ = true;
+    }
+  }
+
   bool cannot_win(double quotient, uint32_t first_word) const {
     const double lacking = top_ - quotient - kMargin;
     if (!(lacking > 0) || !(std::fabs(quotient) < kPlain && std::fabs(top_) < kPlain)) return false;
-    return ~first_word > limits()[static_cast<size_t>(lacking * kSteps)];
+    return ~first_word > limits_[static_cast<size_t>(lacking * kSteps)];
   }
 
   // At i: what 2^32 - 1 - w0 is at most where the noise is i / kSteps or more.
@@ -113,6 +159,8 @@ class Contest {
     return made;
   }
 
+  const LogitLoops& loops_ = logit_loops().front();
+  const std::vector<uint32_t>& limits_ = limits();
   const float* logits_;
   const Sampling& sampling_;
   const uint32_t position_;
@@ -128,22 +176,13 @@ double score_of(const float* logits, const Sampling& s, uint32_t id, uint32_t po
 }  // namespace
 
 void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-  uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]}, k0 = key[0], k1 = key[1];
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * c[0], b = static_cast<uint64_t>(0xCD9E8D57u) * c[2];
-    const uint32_t next[4] = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(b),
-                              static_cast<uint32_t>(a >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(a)};
-    std::copy(next, next + 4, c);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  std::copy(c, c + 4, out);
+  const PhiloxWords words = philox_words(counter[0], counter[1], counter[2], counter[3], key[0], key[1]);
+  out[0] = words.w0, out[1] = words.w1, out[2] = words.w2, out[3] = words.w3;
 }
 
 double gumbel(const uint32_t key[2], uint32_t token, uint32_t position) {
-  uint32_t words[4];
-  draw_words(key, token, position, words);
-  return noise_of(words);
+  const PhiloxWords words = philox_words(token, position, 0, 0, key[0], key[1]);
+  return noise_of(words.w0, words.w1);
 }
 
 Choice choose(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position, uint32_t claimed) {
@@ -159,7 +198,7 @@ Choice choose(const float* logits, size_t vocab_size, const Sampling& sampling, 
   bool left = true;  // the claimed id, by top-k and top-p
   if (sampling.top_p >= 1 && (sampling.top_k == 0 || sampling.top_k >= vocab_size)) {
     contest.enter(largest);  // a good score to begin with
-    for (uint32_t id = 0; id < vocab_size; ++id) contest.enter(id);
+    contest.enter_all(vocab_size);
   } else {
     const std::vector<uint32_t> ids = candidates(logits, vocab_size, sampling);
     for (const uint32_t id : ids) contest.enter(id);
@@ -177,12 +216,17 @@ TokenStatistics token_statistics(const float* logits, size_t vocab_size, uint32_
   const FloatEnvironment environment;
   check_finite(logits, vocab_size);
   const double largest = logits[greedy(logits, vocab_size)];
-  double total = 0, first = 0, second = 0;
-  for (size_t id = 0; id < vocab_size; ++id) {
-    const double x = static_cast<double>(logits[id]) - largest, weight = exp64(x), moment = weight * x;
-    total = total + weight;
-    first = first + moment;
-    second = second + moment * x;
+  double total = 0, first = 0, second = 0, x[kLogitBlock], weights[kLogitBlock];
+  for (size_t begin = 0; begin < vocab_size; begin += kLogitBlock) {
+    const size_t count = std::min(kLogitBlock, vocab_size - begin);
+    for (size_t i = 0; i < count; ++i) x[i] = static_cast<double>(logits[begin + i]) - largest;
+    logit_loops().front().exponentials(x, count, weights);
+    for (size_t i = 0; i < count; ++i) {
+      const double moment = weights[i] * x[i];
+      total = total + weights[i];
+      first = first + moment;
+      second = second + moment * x[i];
+    }
   }
   const double log_total = log64(total), mean = first / total;
   return {static_cast<double>(logits[token]) - largest - log_total, mean - log_total,

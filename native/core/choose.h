@@ -12,7 +12,7 @@ struct Sampling {
   uint32_t key[2] = {0, 0};  // of the noise, made from the seed
 };
 
-// Philox4x32-10 (Salmon et al. 2011): ten rounds, four words out.
+// Philox4x32-10, see philox.h: four words out.
 void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 // Standard Gumbel noise of `token` at `position`; the same on every machine.

@@ -78,9 +78,8 @@ POC_SHARED double log64(double x) {
   return ::fma(de, 0x1.62e42fefa3800p-1, ::fma(2.0, s, low));
 }
 
-// e^x for x <= 709; below -700 the result is +0.
-POC_SHARED double exp64(double x) {
-  if (x < -700.0) return 0.0;
+// e^x for -700 <= x <= 709.
+POC_SHARED double exp64_in_range(double x) {
   const double t = ::fma(x, 0x1.71547652b82fep+0, kRound64), n = t - kRound64;
   double r = ::fma(n, -0x1.62e42fefa3800p-1, x);
   r = ::fma(n, -0x1.ef35793c76730p-45, r);
@@ -93,6 +92,9 @@ POC_SHARED double exp64(double x) {
   const uint64_t biased = double_bits(t) - double_bits(kRound64) + 1023;
   return p * bits_double(biased << 52);
 }
+
+// e^x for x <= 709; below -700 the result is +0.
+POC_SHARED double exp64(double x) { return x < -700.0 ? 0.0 : exp64_in_range(x); }
 
 // sin and cos of a finite |x| < 2^30: reduction by pi/2 in three parts, then Taylor to r^17 and r^18.
 POC_SHARED void sincos64(double x, double* sine, double* cosine) {

@@ -6,6 +6,8 @@
 #include <limits>
 #include <set>
 
+#include "../core/elementary.h"
+#include "../core/logit_loops.h"
 #include "check.h"
 
 using namespace poc;
@@ -122,6 +124,10 @@ void what_is_left_out_could_not_have_won() {
       for (float& logit : logits) logit = static_cast<float>(random.bell() * scale);
       hold_plain(logits, s, position, claimed, text("scale ", scale));
     }
+    // Equal logits so large that scores are rounded to few values, which the lowest id wins.
+    for (int power = 18; power < 60; power += 3)
+      hold_plain(std::vector<float>(500, static_cast<float>(std::ldexp(s.temperature, power))), s, position, claimed,
+                 text("2^", power));
     // Logits that make up for the noise, all around offsets of any size: every score is as good as the others'.
     for (const double offset : {0.0, 20.0, -300.0, 1e6, 2e6, -1e9, 0x1p50}) {
       std::vector<float> logits;
@@ -132,6 +138,38 @@ void what_is_left_out_could_not_have_won() {
       hold_plain(logits, s, position, claimed, text("offset ", offset, " and one above"));
     }
   }
+}
+
+// Every code of the loops gives the values of the formulas, whatever the count.
+void all_loops_give_the_same_bits() {
+  Random random(55);
+  CHECK(std::string(logit_loops().back().name) == "plain");
+  for (const LogitLoops& loops : logit_loops())
+    for (int round = 0; round < 300; ++round) {
+      const size_t count = 1 + random.below(kLogitBlock);
+      const double largest = random.bell() * 10, temperature = 0.01 + random.unit() * 3;
+      const auto first_id = static_cast<uint32_t>(random.next()), position = static_cast<uint32_t>(random.next());
+      const uint32_t key[2] = {static_cast<uint32_t>(random.next()), static_cast<uint32_t>(random.next())};
+      std::vector<float> logits;
+      const double scale = round % 3 == 0 ? 400 : 10;  // beyond what exp64 keeps
+      while (logits.size() < count)
+        logits.push_back(std::min(static_cast<float>(random.bell() * scale), static_cast<float>(largest)));
+      std::vector<double> x(count + 1, 77), weights = x, quotients = x;
+      std::vector<uint32_t> words(count + 1, 77);
+      loops.divide(logits.data(), count, temperature, quotients.data());
+      loops.first_words(key, first_id, position, count, words.data());
+      for (size_t i = 0; i < count; ++i) x[i] = logits[i] - largest;
+      loops.exponentials(x.data(), count, weights.data());
+      for (size_t i = 0; i < count; ++i) {
+        const uint32_t counter[4] = {first_id + static_cast<uint32_t>(i), position, 0, 0};
+        uint32_t out[4];
+        philox(counter, key, out);
+        CHECK(words[i] == out[0], loops.name, " ", i);
+        CHECK(quotients[i] == logits[i] / temperature, loops.name, " ", i);
+        CHECK(double_bits(weights[i]) == double_bits(exp64(x[i])), loops.name, " ", x[i]);
+      }
+      CHECK(words[count] == 77 && quotients[count] == 77 && weights[count] == 77, loops.name);
+    }
 }
 
 void a_gap_is_the_difference_of_scores() {
@@ -208,6 +246,47 @@ void any_choice_is_the_brute_forces() {
   CHECK(compared * 10 > rounds * 9, compared, " of ", rounds);
 }
 
+// The nucleus as section 9 has it: every id sorted by comparing, every weight summed in that order.
+Ids plain_nucleus(const std::vector<float>& logits, const Sampling& s) {
+  std::vector<uint32_t> ids(logits.size());
+  for (uint32_t id = 0; id < ids.size(); ++id) ids[id] = id;
+  std::stable_sort(ids.begin(), ids.end(), [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
+  std::vector<double> weights;
+  double total = 0, above = 0;
+  for (const uint32_t id : ids) {
+    weights.push_back(exp64(logits[id] / s.temperature - logits[ids[0]] / s.temperature));
+    total += weights.back();
+  }
+  Ids kept;
+  for (size_t i = 0; i < ids.size() && (i == 0 || above < s.top_p * total); ++i) {
+    kept.insert(ids[i]);
+    above += weights[i];
+  }
+  return kept;
+}
+
+// Exactly the ids of the nucleus have a gap that is not infinite.
+void large_nuclei_are_those_of_the_formula() {
+  Random random(56);
+  for (const double scale : {0.0, 1.0, 4.0, 40.0, 1e6})
+    for (const double top_p : {1e-9, 0.3, 0.95, 0.999999, 0x1.fffffffffffffp-1}) {
+      std::vector<float> logits(2000 + random.below(2000));
+      for (float& logit : logits) {
+        logit = static_cast<float>(random.bell() * scale);
+        if (random.below(8) == 0) logit = random.below(2) ? 0.0f : -0.0f;
+        if (random.below(8) == 0) logit = logits[random.below(logits.size())];
+      }
+      const Sampling s = sampling_of(0.25 + random.unit(), 0, top_p);
+      const Ids kept = plain_nucleus(logits, s);
+      for (int i = 0; i < 40; ++i) {
+        const auto id = static_cast<uint32_t>(random.below(logits.size()));
+        const bool left = choose(logits.data(), logits.size(), s, 3, id).gap < std::numeric_limits<double>::infinity();
+        CHECK(left == (kept.count(id) > 0), scale, " ", top_p, " ", id);
+      }
+      CHECK(kept.count(choose(logits, s, 3)) > 0, scale, " ", top_p);
+    }
+}
+
 void choices_follow_the_softmax() {
   const std::vector<float> logits{1, 0, -1, 2.5f, 0.5f};
   const int count = quick() ? 4000 : 60000;
@@ -252,8 +331,10 @@ int main() {
   RUN(top_k_keeps_the_lower_ids_of_equals);
   RUN(top_p_stops_where_the_sum_is_reached);
   RUN(any_choice_is_the_brute_forces);
+  RUN(large_nuclei_are_those_of_the_formula);
   RUN(choices_follow_the_softmax);
   RUN(what_is_left_out_could_not_have_won);
+  RUN(all_loops_give_the_same_bits);
   RUN(a_gap_is_the_difference_of_scores);
   RUN(the_choice_is_pure);
   RUN(tiny_temperatures_do_not_fail);

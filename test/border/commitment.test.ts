@@ -1,5 +1,5 @@
-// The native calls behind commitments, token replay and traces: what they give, and that wrong arguments are refused before
-// memory is touched.
+// The native calls behind commitments, token replay and traces: what they give, and that wrong arguments are refused
+// before memory is touched.
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { addon } from '../../lib/addon'

@@ -97,7 +97,7 @@ test('an abort ends the recomputation with the reason', async () => {
   await expect(recompute(model, blindProof(proof), { signal: controller.signal })).rejects.toBe(reason)
 })
 
-test('tokens are replayed before the reveal: cheap text under real vectors is refuted by the seal already', async () => {
+test('tokens are replayed before the reveal: cheap text under real vectors is refuted by the seal', async () => {
   const honest = await generate(model, [0, 540, 539], { maxNewTokens: 30, commit: true, temperature: 0.9, seed: '05' })
   for (const seed of ['05', '06']) {
     const { tokens, header } = honest.commitment.claim

@@ -13,8 +13,10 @@ import { decodeProof, encodeProof, type Proof } from '../../lib/proof'
 import { prove, sampledBy } from '../../lib/prove'
 import { parseVerdict, type Verdict } from '../../lib/verdict'
 import { type VerifyOptions, verify } from '../../lib/verify'
+import { verifyAll } from '../../lib/verify-all'
 import { makeModel } from '../models/make'
-import { anyHeader, anyTokens, H, hex, le32 } from './second-implementation'
+import { referenceForward } from '../models/reference-forward'
+import { anyHeader, anyTokens, cbor, contexts, H, headerMap, hex, le32 } from './second-implementation'
 
 const PROMPT = [0, 540, 539, 7, 8, 9]
 const SAMPLING = { temperature: 0.8, topK: 50, topP: 0.9, seed: '5eed' }
@@ -214,6 +216,98 @@ describe('form digest and depth full without a commitment', () => {
     // The binding differs, and with it the positions; so the rows are taken where the digest's plan asks for them.
     expect(digest.contextDigest).not.toBe(rows.contextDigest)
     expect((await verdictOn(digest)).samplesDigest).toBe(digest.samplesDigest)
+  })
+})
+
+describe('whatever is stated, an honest run is accepted and a changed one is not', () => {
+  const anyRun = fc.record({
+    ids: fc.array(fc.nat(95), { minLength: 2, maxLength: 24 }),
+    promptLength: fc.constantFrom(1, 2),
+    kvDtype: fc.constantFrom('f32' as const, 'f16' as const, 'bf16' as const),
+    form: fc.constantFrom('rows' as const, 'digest' as const),
+    depth: fc.constantFrom('kv', 'full', 'random:1', 'random:3'),
+    tokenSampler: fc.constantFrom('all', 'every:5', 'bernoulli:1/3'),
+    layerSampler: fc.constantFrom('uniform:1', 'uniform:9', 'stratified:2'),
+    chunkSize: fc.integer({ min: 1, max: 9 }),
+  })
+  const anyBeacon = fc.uint8Array({ minLength: 1, maxLength: 64 }).map(hex)
+
+  test.each(['llama', 'mistral', 'qwen2', 'qwen3'] as const)('%s', async (architecture) => {
+    const made = await Model.load(makeModel({ architecture, seed: 8 }).dir)
+    try {
+      await fc.assert(
+        fc.asyncProperty(anyRun, anyBeacon, fc.nat(), async ({ ids, chunkSize, ...options }, beacon, seed) => {
+          const { open } = await commit(made, ids, { ...options, chunkSize })
+          const proof = await open(beacon, { chunkSize })
+          const verdict = await verify(made, proof, { beacon })
+          expect(codes(verdict)).toEqual(['all_samples_match'])
+          expect(checkVerdict(proof, verdict, { beacon }).problems).toEqual([])
+          const [opened] = await verifyAll(made, [proof], { beacon })
+          expect(opened).toEqual(verdict)
+
+          const changed = encodeProof(proof)
+          changed[seed % changed.length] ^= 1 << (seed & 7)
+          let forged: Proof
+          try {
+            forged = decodeProof(changed)
+          } catch {
+            return // most changes do not leave a proof
+          }
+          // Bits of a token over the vocabulary, or more positions than the model has, are errors of their own.
+          const found = await verify(made, forged, { beacon }).catch((error) => error.code as string)
+          const status = typeof found === 'string' ? found : found.status
+          expect(['rejected', 'inconclusive', 'INVALID_ARGUMENT', 'TOKEN_OUT_OF_RANGE']).toContain(status)
+        }),
+        { numRuns: 25 },
+      )
+    } finally {
+      await made.close()
+    }
+  })
+})
+
+describe('what is committed to', () => {
+  const headOf = (leaves: Uint8Array[]): Uint8Array => {
+    if (leaves.length === 1) return leaves[0]
+    const split = 2 ** Math.floor(Math.log2(leaves.length - 1))
+    return H('node', headOf(leaves.slice(0, split)), headOf(leaves.slice(split)))
+  }
+
+  test.each([
+    'f32',
+    'f16',
+    'bf16',
+  ] as const)('the root is that of all vectors that a prefill gives, %s', async (kvDtype) => {
+    const { claim } = await committed({ kvDtype })
+    const whole = { tokenSampler: 'all', layerSampler: 'fixed:0,1,2,3,4,5,6', depth: 'full', kvDtype }
+    const { samples } = await prove(model, tokens, { promptLength: PROMPT.length, ...whole })
+    const inOrder = [...samples].sort((a, b) => a.position - b.position || a.layer - b.layer)
+    expect(inOrder).toHaveLength(25 * 7)
+    const leaves = inOrder.map(({ layer, position, k, v }) => H('leaf', le32(layer, position), k, v))
+    const binding = H('binding', cbor(headerMap(claim.header)))
+    const context = contexts(claim.header, tokens).at(-1) as Uint8Array
+    expect(claim.contextDigest).toBe(hex(context))
+    expect(claim.root).toBe(hex(H('commitment', binding, context, le32(25, 7), headOf(leaves))))
+  })
+
+  test('the virtual layer holds what the head makes logits of', async () => {
+    const made = makeModel({ seed: 21 })
+    const real = await Model.load(made.dir)
+    try {
+      const ids = Array.from({ length: 18 }, (_, i) => (i * 29 + 3) % 96)
+      const options = { tokenSampler: 'all', layerSampler: 'fixed:3', depth: 'full' }
+      const { samples } = await prove(real, ids, { promptLength: 1, ...options })
+      const head = made.tensors.get('lm_head.weight')?.values as Float32Array
+      for (const { layer, position, k } of samples) {
+        expect([layer, k.length]).toEqual([3, 32 * 4])
+        const hidden = new Float32Array(k.slice().buffer)
+        const { logits } = referenceForward(made, ids.slice(0, position + 1))
+        const error = logits.map((logit, id) => hidden.reduce((sum, x, i) => sum + x * head[id * 32 + i], -logit))
+        expect(Math.hypot(...error) / Math.hypot(...logits)).toBeLessThan(1e-5)
+      }
+    } finally {
+      await real.close()
+    }
   })
 })
 

@@ -50,6 +50,7 @@ function acceptedVerdict(): Verdict {
     proofDigest: proofDigest(proof),
     modelDigest: proof.header.modelDigest,
     numerics: 'ieee32',
+    profile: null,
     replay: null,
     ...indices,
     computed: { layers: layersComputed, positions: plan.numPositions, share: 0.9 },
@@ -78,7 +79,7 @@ async function pocJson(...argv: string[]) {
   return { exitCode, json: JSON.parse(stdout) }
 }
 
-const COMMANDS = 'generate prove challenge open verify inspect check audit settle info demo'.split(' ')
+const COMMANDS = 'generate prove challenge open verify inspect check audit calibrate settle info demo'.split(' ')
 
 describe('help and version', () => {
   test('poc --help lists the commands', async () => {

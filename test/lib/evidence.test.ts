@@ -74,6 +74,32 @@ describe('an honest bundle', () => {
     expect(codes(await auditEvidence(other, model))).toContain('other_verdict')
   })
 
+  test('what the verifier knew beside it is told to the audit', async () => {
+    const seen = new Set<string>()
+    await verify(model, proof, { seen })
+    for (const [options, code] of [
+      [{ seen }, 'replayed'],
+      [{ maxFlops: 1000 }, 'limit_exceeded'],
+    ] as const) {
+      const found = await verify(model, proof, { ...DEMANDS, ...options })
+      expect(found.reasons.map((reason) => reason.code)).toEqual([code])
+      const bundle = overJson(createEvidence(proof, found, DEMANDS))
+      expect(codes(await auditEvidence(bundle))).toEqual([])
+      expect(codes(await auditEvidence(bundle, model, options))).toEqual([])
+      expect(codes(await auditEvidence(bundle, model))).toEqual(['other_verdict'])
+    }
+  })
+
+  test('what was asked for is in the bundle', async () => {
+    for (const request of [{ tokenSampler: 'all', prompt: PROMPT }, { prompt: Uint32Array.of(1) }]) {
+      const found = await verify(model, proof, { ...DEMANDS, request })
+      expect(found.reasons.map(({ code }) => code)).toEqual(['request_mismatch'])
+      const bundle = overJson(createEvidence(proof, found, { ...DEMANDS, request }))
+      expect(codes(await auditEvidence(bundle, model))).toEqual([])
+      expect(codes(await auditEvidence({ ...bundle, demands: DEMANDS }, model))).toEqual(['other_verdict'])
+    }
+  })
+
   test('of a proof that does not say how its tokens were chosen', async () => {
     const { tokens } = proof
     const unstated = await commit(model, tokens, { promptLength: PROMPT.length, nonce: '0e' })

@@ -40,7 +40,7 @@ function structural(claimed: Proof, ...codes: ReasonCode[]): Verdict {
 
 function frame(claimed: Proof) {
   const { modelDigest, numerics } = claimed.header
-  return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics, replay: null }
+  return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics, profile: null, replay: null }
 }
 
 function codesOf(claimed: Proof, verdict: Verdict, options?: CheckOptions) {
