@@ -5,6 +5,7 @@ const { dist, must, vectors } = require('./target.cjs')
 
 const { checkVerdict } = dist('check')
 const { examine } = dist('examination')
+const { inForm } = dist('form')
 const { hexFrom } = dist('hex')
 const { vectorBytes } = dist('kv')
 const { createPlan } = dist('plan')
@@ -15,31 +16,32 @@ const committed = vectors('proof.json')
   .map(({ bytes }) => Buffer.from(bytes, 'hex'))
   .filter(({ length }) => length <= 2048)
 
-/** An honest proof in the form `rows` whose vectors are made up, with these header fields. */
+/** An honest proof whose vectors are made up, with these header fields; and the vectors. */
 function madeUp(fields) {
   const header = { ...decodeProof(committed[0]).header, ...fields }
   const tokens = Uint32Array.from([1, 300, 70000, 4, 5])
   const plan = createPlan(header, tokens)
   const vector = (layer, position, size) => new Uint8Array(size).fill(0x31 + layer + 7 * position)
-  const samples = [...plan.layers].flatMap(([layer, positions]) => {
+  const rows = [...plan.layers].flatMap(([layer, positions]) => {
     const { k, v } = vectorBytes(header, header.kvDtype, layer)
     return [...positions].map((position) => {
       return { layer, position, k: vector(layer, position, k), v: vector(layer, position + 1, v) }
     })
   })
   const contextDigest = hexFrom(plan.contextDigest)
-  const path = new Uint8Array(0)
-  return encodeProof({ header, tokens, contextDigest, samples, samplesDigest: '', root: '', beacon: '', path })
+  const carried = inForm(header, plan.contextDigest, rows)
+  return { proof: { header, tokens, contextDigest, ...carried, root: '', beacon: '', path: new Uint8Array(0) }, rows }
 }
 
 const VARIANTS = [
   { kvDtype: 'f32', nonce: '', sampling: { temperature: 0, topK: 0, topP: 1, seed: '' } },
   { kvDtype: 'f16', tokenSampler: 'all', layerSampler: 'fixed:0,7', sampling: null, stop: null },
   { depth: 'full', tokenSampler: 'bernoulli:1/4', layerSampler: 'uniform:9', previousRoot: '99'.repeat(32) },
+  { numerics: 'llama.cpp', sampling: null, stop: null, form: 'sketch' },
 ]
 
 /** As bytes. */
-const PROOFS = [...committed, ...VARIANTS.map(madeUp)]
+const PROOFS = [...committed, ...VARIANTS.map((fields) => encodeProof(madeUp(fields).proof))]
 
 const DEMANDS = { replay: 'none' }
 const examinationOf = (proof) => examine(fittingModel(proof.header), proof, DEMANDS)
@@ -83,4 +85,4 @@ for (const { proof, verdicts } of JUDGED) {
   )
 }
 
-module.exports = { JUDGED, PROOFS }
+module.exports = { JUDGED, PROOFS, madeUp }

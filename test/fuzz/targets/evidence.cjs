@@ -1,22 +1,55 @@
 'use strict'
-// An evidence bundle as anybody may send it: read, and all of it checked that an audit without a model checks.
-const { isDeepStrictEqual } = require('node:util')
+// An evidence bundle as anybody may send it: read, and all of it checked that an audit checks before a model runs.
 const { attempt, dist, fuzzTarget, must } = require('../target.cjs')
 const { jsonOrEdited, wordsOf } = require('../edits.cjs')
+const { fittingModel } = require('../examination.cjs')
 const { JUDGED } = require('../examples.cjs')
+const { COVERED } = require('../profile-examples.cjs')
 
 const { checkVerdict } = dist('check')
 const { createEvidence, parseEvidence } = dist('evidence')
+const { examine } = dist('examination')
+const { checkOptions } = dist('options')
+const { parseProfile } = dist('parse-profile')
+const { profileDigest } = dist('profile-signature')
 const { REASONS_OF_STATUS } = dist('verdict')
 
 const DEMANDS = { replay: '1/8', replaySeed: 'ab', probabilityTest: true }
-const examples = JUDGED.flatMap(({ proof, verdicts }) => {
-  const demands = [{}, { nonce: proof.header.nonce, ...(proof.beacon && { beacon: proof.beacon }), ...DEMANDS }]
-  return verdicts.map((verdict, i) => JSON.parse(JSON.stringify(createEvidence(proof, verdict, demands[i % 2]))))
-})
+const plain = (value) => JSON.parse(JSON.stringify(value))
+
+function demandsOf({ header, tokens, beacon }, i) {
+  const { nonce, promptLength, layerSampler, stop } = header
+  const request = { promptLength, layerSampler, stop, prompt: tokens.subarray(0, promptLength) }
+  return [{}, { nonce, ...(beacon && { beacon }), ...DEMANDS }, { request }][i % 3]
+}
+
+const [{ proof: sketched, profile }] = COVERED.filter(({ proof }) => proof.header.form === 'sketch')
+const underProfile = examine({ ...fittingModel(sketched.header), numerics: 'ieee32' }, sketched, { profile }).conclude()
+const examples = [
+  ...JUDGED.flatMap(({ proof, verdicts }) =>
+    verdicts.map((verdict, i) => plain(createEvidence(proof, verdict, demandsOf(proof, i)))),
+  ),
+  plain(createEvidence(sketched, underProfile, { replay: 'none' }, profile)),
+]
 const reasons = Object.values(REASONS_OF_STATUS).flat()
 const words = [...wordsOf(...examples), ...reasons, 'all', 'none', '1/4294967295', '0.333333333', '====']
+const MODEL_CODES = ['INVALID_ARGUMENT', 'PROOF_TOO_LARGE', 'TOKEN_OUT_OF_RANGE', 'CONTEXT_OVERFLOW']
 const CODES = ['EVIDENCE_MALFORMED', 'VERDICT_MALFORMED', 'PROOF_MALFORMED', 'PROOF_TOO_LARGE']
+
+/** Nothing that the bundle says of its own demands may stop an audit in another way than with an error. */
+function audit(proof, { verdict, demands, profile: given }) {
+  const { nonce, beacon } = demands
+  const check = attempt(MODEL_CODES, () => checkVerdict(proof, verdict, { nonce, beacon }))
+  const isOther = nonce !== undefined && nonce !== proof.header.nonce
+  must(!(check?.valid && isOther && verdict.status === 'accepted'), 'no proof for another request is accepted')
+  const stated = given === null ? undefined : attempt(['INVALID_ARGUMENT'], () => parseProfile(given))
+  if (stated) must(profileDigest(stated).length === 64, 'a profile has a digest')
+  attempt(MODEL_CODES, () => {
+    checkOptions(demands)
+    const again = examine(fittingModel(proof.header), proof, { ...demands, ...(stated && { profile: stated }) })
+    must(again.verdict?.status !== 'accepted', 'nothing is accepted before it was compared')
+  })
+}
 
 module.exports = fuzzTarget({
   seeds: () => examples.flatMap((bundle, i) => [JSON.stringify(bundle), Uint8Array.of(i)]),
@@ -33,13 +66,6 @@ module.exports = fuzzTarget({
       Object.keys(given).every((key) => Object.hasOwn(bundle, key)),
       'it says nothing that its reader ignores',
     )
-    const { nonce, beacon } = bundle.demands
-    const options = { nonce, beacon }
-    const check = attempt(['INVALID_ARGUMENT', 'PROOF_TOO_LARGE'], () => checkVerdict(decoded, bundle.verdict, options))
-    if (!check?.valid) return
-    const made = createEvidence(decoded, bundle.verdict, bundle.demands, bundle.profile)
-    must(isDeepStrictEqual(parseEvidence(made).verdict, bundle.verdict), 'a bundle is made again')
-    const isOther = nonce !== undefined && nonce !== decoded.header.nonce
-    must(!(isOther && bundle.verdict.status === 'accepted'), 'no proof for another request is accepted')
+    audit(decoded, bundle)
   },
 })
