@@ -10,7 +10,7 @@ const { decodeClaim, encodeClaim } = dist('claim')
 const { claims } = vectors('claim.json')
 const encoded = claims.map(({ bytes }) => Buffer.from(bytes, 'hex'))
 const OTHER_HEADERS = [
-  { tokenSampler: 'all', layerSampler: 'fixed:0,8', depth: 'kv' },
+  { tokenSampler: 'all', layerSampler: 'fixed:0,8', depth: 'full' },
   { tokenSampler: 'bernoulli:1/4', layerSampler: 'uniform:3', depth: 'random:16' },
   { tokenSampler: 'custom', layerSampler: 'custom:1', sampling: null, kvDtype: 'f16' },
 ]
