@@ -16,7 +16,6 @@ interface RunOptions {
   probabilityTest?: unknown
   request?: unknown
   seen?: unknown
-  profile?: unknown
   previousRoot?: unknown
 }
 
@@ -47,8 +46,6 @@ export function checkOptions(options: unknown): void {
   const { replay } = options as RunOptions
   must('replay', replay, "'all', 'none' or a share such as '1/8'", typeof replay === 'string')
   must('probabilityTest', probabilityTest, 'true or false', typeof probabilityTest === 'boolean')
-  const { profile } = options as RunOptions
-  must('profile', profile, 'a tolerance profile', typeof profile === 'object' && profile !== null)
   must('request', request, 'an object', typeof request === 'object' && request !== null)
   const isStore = typeof (seen as Set<string>)?.has === 'function' && typeof (seen as Set<string>)?.add === 'function'
   must('seen', seen, 'an object with has() and add()', isStore)
