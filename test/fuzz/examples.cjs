@@ -73,7 +73,7 @@ function verdictsOn(proof) {
   return [acceptance(proof), refutation(proof), ...byTokens]
 }
 
-/** Proofs that a model can be asked about, with verdicts of every kind on them; the first of each is the proof's own. */
+/** Proofs that a model can be asked about, with verdicts of every kind on them, the honest one first. */
 const JUDGED = PROOFS.map((encoded) => decodeProof(encoded))
   .filter(({ tokens }) => tokens.every((token) => token < 2 ** 31))
   .map((proof) => ({ proof, verdicts: verdictsOn(proof) }))

@@ -23,7 +23,7 @@ const MOST = 2 ** 52 // counts over this are no whole numbers for much longer
 function goOn(state, outcomes) {
   const test = resumeSequentialTest(state)
   must(
-    isDeepStrictEqual(test.state, { ...test.state, ...state }) || Object.keys(state).length > 8,
+    Object.entries(test.state).every(([name, value]) => value === state[name]),
     'it goes on from there',
   )
   if (OUTCOMES.some((outcome) => state[outcome] > MOST)) return
