@@ -8,7 +8,7 @@ import { indicesOfPlan } from './matcher'
 import { EXACT } from './replay'
 import type { Plan } from './plan'
 import { type Proof, proofDigest } from './proof'
-import { contextFault, openingFault, planFault, terminationFault } from './structure'
+import { contextFault, openingFault, planFault, rootFault, terminationFault } from './structure'
 import { REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
 
 /** Stable codes saying what is wrong with a verdict. */
@@ -40,6 +40,8 @@ export interface CheckOptions extends Samplers {
   nonce?: string
   /** The beacon that the proof had to be opened for, hex; unchecked when absent. */
   beacon?: string
+  /** The root that was published before, hex; unchecked when absent. */
+  root?: string
 }
 
 /** Reasons that only recomputing can give: found after all structure, and one at a time. */
@@ -105,7 +107,7 @@ function isDigestRejected({ header }: Proof, { reasons, computed }: Verdict): bo
 }
 
 // For each structural reason that can be judged without a model: is it true of this proof?
-function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, beacon }: CheckOptions) {
+function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, beacon, root }: CheckOptions) {
   const faults = new Map<ReasonCode, boolean>([
     ['model_mismatch', proof.header.modelDigest !== verdict.modelDigest],
     ['context_mismatch', contextFault(proof, plan) !== null],
@@ -117,7 +119,10 @@ function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, b
   if (beacon !== undefined) faults.set('beacon_mismatch', proof.beacon !== beacon.toLowerCase())
   // Looked at only where nothing else is wrong.
   const isWhole = [...faults.values()].every((present) => !present)
-  if (isWhole && proof.header.form !== 'digest') faults.set('opening_mismatch', openingFault(proof) !== null)
+  const isOther = rootFault(proof, root) !== null
+  if (isWhole && (isOther || proof.header.form !== 'digest')) {
+    faults.set('opening_mismatch', isOther || openingFault(proof) !== null)
+  }
   return faults
 }
 

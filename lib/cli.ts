@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit'
+import { addAttack } from './commands/attack'
 import { addCalibrate } from './commands/calibrate'
 import { addCheck } from './commands/check'
 import { addDemo } from './commands/demo'
@@ -58,6 +59,7 @@ function createProgram(session: Session): Command {
   addCalibrate(program, session)
   addSettle(program, session)
   addInfo(program, session, version)
+  addAttack(program, session)
   addDemo(program, session)
   return program
 }

@@ -18,6 +18,7 @@ import { type VerifyOptions, verify } from './verify'
 export interface EvidenceDemands extends Pick<ReplayDemands, 'replay' | 'replaySeed' | 'probabilityTest'> {
   nonce?: string
   beacon?: string
+  root?: string
   request?: Request
 }
 
@@ -47,9 +48,9 @@ export function createEvidence(
   demands: EvidenceDemands = {},
   profile: unknown = null,
 ): Evidence {
-  const { nonce, beacon, request, replay, replaySeed, probabilityTest } = demands
+  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
   const asked = request && { ...request, ...(request.prompt && { prompt: Array.from(request.prompt) }) }
-  const told = { nonce, beacon, request: asked, replay, replaySeed, probabilityTest }
+  const told = { nonce, beacon, root, request: asked, replay, replaySeed, probabilityTest }
   const encoded = Buffer.from(encodeProof(proof)).toString('base64')
   return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }
 }
@@ -82,7 +83,7 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
 
 function demandsOf(value: unknown): EvidenceDemands {
   const code = 'EVIDENCE_MALFORMED'
-  const { nonce, beacon, request, replay, replaySeed, probabilityTest, ...others } = fieldsOf(
+  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest, ...others } = fieldsOf(
     value,
     'evidence.demands',
     code,
@@ -90,7 +91,7 @@ function demandsOf(value: unknown): EvidenceDemands {
   const [unknownKey] = Object.keys(others)
   if (unknownKey !== undefined) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
   const demands: EvidenceDemands = {}
-  for (const [name, given] of Object.entries({ nonce, beacon, replaySeed })) {
+  for (const [name, given] of Object.entries({ nonce, beacon, root, replaySeed })) {
     if (given === undefined) continue
     const text = typeof given === 'string' ? given.toLowerCase() : given
     demands[name as 'nonce'] = hexOf(text, 0, MAX_SEED_BYTES, `evidence.demands.${name}`, code)
@@ -122,8 +123,8 @@ export async function auditEvidence(
   options: Omit<VerifyOptions, keyof EvidenceDemands> = {},
 ): Promise<Audit> {
   const { decoded, verdict, demands, profile } = parseEvidence(json)
-  const { nonce, beacon } = demands
-  const problems: Audit['problems'] = [...checkVerdict(decoded, verdict, { ...options, nonce, beacon }).problems]
+  const { nonce, beacon, root } = demands
+  const problems: Audit['problems'] = [...checkVerdict(decoded, verdict, { ...options, nonce, beacon, root }).problems]
   const stated = profile === null ? null : profileDigest(parseProfile(profile))
   if (verdict.profile !== null && verdict.profile !== stated) {
     problems.push({ code: 'other_profile', message: `the verdict rests on ${verdict.profile}, here is ${stated}` })

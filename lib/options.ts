@@ -11,6 +11,7 @@ interface RunOptions {
   seed?: unknown
   maxFlops?: unknown
   beacon?: unknown
+  root?: unknown
   replay?: unknown
   replaySeed?: unknown
   probabilityTest?: unknown
@@ -39,7 +40,7 @@ export function checkOptions(options: unknown): void {
   must('onToken', onToken, 'a function', typeof onToken === 'function')
   const isChunk = Number.isInteger(chunkSize) && (chunkSize as number) > 0 && (chunkSize as number) <= MAX_CHUNK
   must('chunkSize', chunkSize, `an integer from 1 to ${MAX_CHUNK}`, isChunk)
-  for (const name of ['nonce', 'seed', 'beacon', 'replaySeed', 'previousRoot'] as const) {
+  for (const name of ['nonce', 'seed', 'beacon', 'root', 'replaySeed', 'previousRoot'] as const) {
     const value = (options as RunOptions)[name]
     must(name, value, 'a string of hex digits', typeof value === 'string')
   }

@@ -26,6 +26,11 @@ export interface StructuralDemands {
   nonce?: string
   /** The beacon that was not known when the commitment was published, hex. */
   beacon?: string
+  /**
+   * The root that was published before the beacon was known, hex. Without it, a generator that knows the beacon can
+   * commit anew until nothing false is opened.
+   */
+  root?: string
   request?: Request
   /** Bindings of proofs that were accepted before: a proof is not accepted twice. */
   seen?: SeenBindings
@@ -33,7 +38,7 @@ export interface StructuralDemands {
 
 export function structuralReasons(model: Model, proof: Proof, plan: Plan, demands: StructuralDemands): Reason[] {
   const { header } = proof
-  const { nonce, beacon, request, seen } = demands
+  const { nonce, beacon, root, request, seen } = demands
   const reasons: Reason[] = []
   const add = (code: ReasonCode, message: string | null) => {
     if (message !== null) reasons.push({ code, message })
@@ -53,7 +58,7 @@ export function structuralReasons(model: Model, proof: Proof, plan: Plan, demand
   add('context_mismatch', contextFault(proof, plan))
   add('termination_mismatch', terminationFault(proof))
   add('plan_mismatch', planFault(proof, plan))
-  if (reasons.length === 0) add('opening_mismatch', openingFault(proof))
+  if (reasons.length === 0) add('opening_mismatch', rootFault(proof, root) ?? openingFault(proof))
   return reasons
 }
 
@@ -67,6 +72,12 @@ export function contextFault(proof: Proof, plan: Plan): string | null {
 export function planFault({ header, samples }: Proof, plan: Plan): string | null {
   if (header.form === 'digest' || samplesFollowPlan(plan, samples)) return null
   return 'the samples are not at the layers and positions that the plan asks for'
+}
+
+/** Why the root is not the one that was published, or null. */
+export function rootFault(proof: Proof, root: string | undefined): string | null {
+  if (root === undefined || root.toLowerCase() === proof.root) return null
+  return `the proof opens root '${proof.root}', published was '${root}'`
 }
 
 /** Why samples and path do not lead to the root, or null. Samples that a digest stands for are not here to tell. */

@@ -13,11 +13,13 @@ import type { Verdict } from './verdict'
 import type { VerifyOptions } from './verify'
 
 /** As for one proof; `maxFlops` bounds each of them, `signal` and `onProgress` are about all. */
-export interface VerifyAllOptions extends Omit<VerifyOptions, 'nonce' | 'beacon'> {
+export interface VerifyAllOptions extends Omit<VerifyOptions, 'nonce' | 'beacon' | 'root'> {
   /** The nonce that all proofs were asked for with, hex; or one for each proof, `undefined` where there was none. */
   nonce?: string | readonly (string | undefined)[]
   /** The beacon that all were opened for, or one for each, likewise. */
   beacon?: string | readonly (string | undefined)[]
+  /** The root of each proof as it was published, likewise. */
+  root?: string | readonly (string | undefined)[]
   /**
    * Most positions in one pass, which bounds memory; a proof that has more is computed by itself. Changes no verdict.
    * Default 32768.
@@ -46,15 +48,16 @@ export async function verifyAll(
   options: VerifyAllOptions = {},
 ): Promise<(Verdict | PocError)[]> {
   fieldsOf(options, 'options', 'INVALID_ARGUMENT')
-  const { nonce, beacon, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
+  const { nonce, beacon, root, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
   checkRun(model, shared)
   integerIn(maxPositions, 1, MAX_POSITIONS, 'options.maxPositions', 'INVALID_ARGUMENT')
   if (!Array.isArray(proofs)) throw wrongValue('INVALID_ARGUMENT', 'proofs', 'an array', proofs)
   const nonces = oneForEach(proofs.length, nonce, 'nonce')
   const beacons = oneForEach(proofs.length, beacon, 'beacon')
+  const roots = oneForEach(proofs.length, root, 'root')
   const examinations: (Examination | PocError)[] = []
   for (const [i, proof] of [...proofs].entries()) {
-    const demands = { ...shared, nonce: nonces[i], beacon: beacons[i] }
+    const demands = { ...shared, nonce: nonces[i], beacon: beacons[i], root: roots[i] }
     examinations.push(refusalOr(i, () => examine(model, copyProof(proof), demands)))
     await setImmediate() // copying and hashing a proof takes a moment: others get their turn between two
   }

@@ -3,6 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { CHANGES, writeChangedModel } from '../attacks'
 import { generate } from '../generate'
 import { Model } from '../model'
 import { type KvSample, samplesOf } from '../kv'
@@ -12,7 +13,6 @@ import type { Proof } from '../proof'
 import { proofOf, proveWithHeader } from '../prove'
 import type { Verdict } from '../verdict'
 import { verify } from '../verify'
-import { writeCheapModel } from './cheap-model'
 
 /** A proof, and two independent verdicts on it. */
 export interface DemoCase {
@@ -57,7 +57,7 @@ export async function demoCases(model: Model, honest: Proof, signal: AbortSignal
 async function cheaperModel(model: Model, honest: Proof, signal: AbortSignal): Promise<Proof> {
   const dir = await mkdtemp(join(tmpdir(), 'poc-demo-'))
   try {
-    await writeCheapModel(model.path, dir)
+    await writeChangedModel(model.path, dir, CHANGES.int8)
     const cheap = await Model.load(dir, { signal })
     try {
       const prompt = honest.tokens.subarray(0, honest.header.promptLength)

@@ -22,6 +22,7 @@ import { withModel } from './with-model'
 interface Flags extends ModelFlags {
   nonce?: string
   beacon?: string
+  root?: string
   replay?: string
   replaySeed?: string
   probabilityTest?: boolean
@@ -40,6 +41,7 @@ export function addVerify(program: Command, session: Session): void {
   addJsonFlag(addModelFlags(command))
     .option('--nonce <hex>', 'the nonce that you gave out; a proof with another one is rejected', hex)
     .option('--beacon <hex>', 'the beacon that was not known when the claim was published', hex)
+    .option('--root <hex>', 'the root that was published before the beacon was known', hex)
     .option('--replay <share>', 'which tokens the sampler must choose again: all, none, or a share such as 1/8')
     .option('--replay-seed <hex>', 'draws the share; the generator must not know it', hex)
     .option('--probability-test', 'where the sampler is not stated: reject tokens too improbable under the model')
@@ -90,8 +92,8 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
   })
 }
 
-function demandsOf({ nonce, beacon, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
-  return { nonce, beacon, replay, replaySeed, probabilityTest }
+function demandsOf({ nonce, beacon, root, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
+  return { nonce, beacon, root, replay, replaySeed, probabilityTest }
 }
 
 /** A profile on disk, signed or, where no key is asked for, bare. */

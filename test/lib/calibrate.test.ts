@@ -1,15 +1,17 @@
 // What a calibration concludes from engines whose errors are known: vectors of a real model, moved by stated amounts.
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
 import { type Calibration, type CalibrateOptions, calibrate, type RowSource } from '../../lib/calibrate'
 import { addCalibrate } from '../../lib/commands/calibrate'
 import { createSession } from '../../lib/commands/session'
-import { writeCheapModel } from '../../lib/commands/cheap-model'
+import { CHANGES, writeChangedModel } from '../../lib/attacks'
 import { canRound, writeRoundedModel } from '../../lib/commands/rounded-model'
 import { addon } from '../../lib/addon'
+import { modelDigest } from '../../lib/digest'
+import { readCheckpoint } from '../../lib/safetensors'
 import { generate } from '../../lib/generate'
 import { samplesOf } from '../../lib/kv'
 import { Model } from '../../lib/model'
@@ -152,10 +154,10 @@ test('weights rounded to int8 are those of the demo, in which bf16 changes nothi
   try {
     const [ours, theirs] = [path.join(folder, 'ours'), path.join(folder, 'theirs')]
     await writeRoundedModel(tiny, ours, 'int8')
-    await writeCheapModel(tiny, theirs)
-    const weights = (dir: string) => readFileSync(path.join(dir, 'model.safetensors'))
-    expect(weights(ours).equals(weights(theirs))).toBe(true)
-    expect(weights(ours).equals(weights(tiny))).toBe(false)
+    await writeChangedModel(tiny, theirs, CHANGES.int8)
+    const digest = async (dir: string) => modelDigest(await readCheckpoint(dir))
+    expect(await digest(ours)).toBe(await digest(theirs))
+    expect(await digest(ours)).not.toBe(await digest(tiny))
     expect(await canRound(tiny, 'bf16')).toBe(false)
     expect(await canRound(tiny, 'int8')).toBe(true)
   } finally {

@@ -79,7 +79,7 @@ async function pocJson(...argv: string[]) {
   return { exitCode, json: JSON.parse(stdout) }
 }
 
-const COMMANDS = 'generate prove challenge open verify inspect check audit calibrate settle info demo'.split(' ')
+const COMMANDS = 'generate prove challenge open verify inspect check audit calibrate settle info attack demo'.split(' ')
 
 describe('help and version', () => {
   test('poc --help lists the commands', async () => {

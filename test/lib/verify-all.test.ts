@@ -37,7 +37,7 @@ function forged(proof: Proof, pick: (sample: Proof['samples'][number]) => boolea
 }
 
 async function holdAll(proofs: Proof[], options: VerifyAllOptions = {}): Promise<Verdict[]> {
-  const { nonce, maxPositions, beacon: _, ...rest } = options
+  const { nonce, maxPositions, beacon: _, root: __, ...rest } = options
   const expected: Verdict[] = []
   for (const [i, proof] of proofs.entries()) {
     expected.push(await verify(model, proof, { ...rest, nonce: typeof nonce === 'string' ? nonce : nonce?.[i] }))

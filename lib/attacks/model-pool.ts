@@ -1,0 +1,58 @@
+// The models of an examination: the real one, and changed copies that are written and loaded when an attack needs them.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PocError } from '../errors'
+import { Model } from '../model'
+import { CHANGES, type ChangeName, writeChangedModel } from './changed-model'
+
+/** `real`, or what a forger runs in its place. */
+export type ModelName = 'real' | ChangeName
+
+export interface ModelPool {
+  readonly real: Model
+  get(name: ModelName): Promise<Model>
+  /** Closes the copies and removes their files; the real model is its caller's. */
+  close(): Promise<void>
+}
+
+/**
+ * @param cheap - A folder to use in the place of the int8 copy; of the same shape and vocabulary.
+ */
+export function createModelPool(real: Model, cheap: string | undefined, signal?: AbortSignal): ModelPool {
+  const loading = new Map<ChangeName, Promise<Model>>()
+  const folders: string[] = []
+  const load = async (name: ChangeName): Promise<Model> => {
+    if (name === 'int8' && cheap !== undefined)
+      return sameShape(real, await Model.load(cheap, { signal, backend: real.backend }))
+    const dir = await mkdtemp(join(tmpdir(), 'poc-attack-'))
+    folders.push(dir)
+    await writeChangedModel(real.path, dir, CHANGES[name])
+    return await Model.load(dir, { signal, backend: real.backend })
+  }
+  return {
+    real,
+    async get(name) {
+      if (name === 'real') return real
+      const known = loading.get(name) ?? load(name)
+      loading.set(name, known)
+      return await known
+    },
+    async close() {
+      const models = await Promise.allSettled(loading.values())
+      await Promise.all(models.map((model) => model.status === 'fulfilled' && model.value.close()))
+      await Promise.all(folders.map((dir) => rm(dir, { recursive: true, force: true })))
+    },
+  }
+}
+
+function sameShape(real: Model, cheap: Model): Model {
+  for (const key of ['numLayers', 'numKvHeads', 'headDim', 'hiddenSize', 'vocabSize'] as const) {
+    if (real.config[key] === cheap.config[key]) continue
+    void cheap.close()
+    const [expected, received] = [`${key} ${real.config[key]}`, String(cheap.config[key])]
+    const message = `the cheap model must have the real one's ${expected}, received ${received}`
+    throw new PocError('INVALID_ARGUMENT', message, { where: 'cheapModel', expected, received })
+  }
+  return cheap
+}
