@@ -17,10 +17,10 @@ const { REASONS_OF_STATUS } = dist('verdict')
 const DEMANDS = { replay: '1/8', replaySeed: 'ab', probabilityTest: true }
 const plain = (value) => JSON.parse(JSON.stringify(value))
 
-function demandsOf({ header, tokens, beacon }, i) {
+function demandsOf({ header, tokens, root, beacon }, i) {
   const { nonce, promptLength, layerSampler, stop } = header
   const request = { promptLength, layerSampler, stop, prompt: tokens.subarray(0, promptLength) }
-  return [{}, { nonce, ...(beacon && { beacon }), ...DEMANDS }, { request }][i % 3]
+  return [{}, { nonce, ...(beacon && { beacon, root }), ...DEMANDS }, { request }][i % 3]
 }
 
 const [{ proof: sketched, profile }] = COVERED.filter(({ proof }) => proof.header.form === 'sketch')
@@ -38,9 +38,14 @@ const CODES = ['EVIDENCE_MALFORMED', 'VERDICT_MALFORMED', 'PROOF_MALFORMED', 'PR
 
 /** Nothing that the bundle says of its own demands may stop an audit in another way than with an error. */
 function audit(proof, { verdict, demands, profile: given }) {
-  const { nonce, beacon } = demands
-  const check = attempt(MODEL_CODES, () => checkVerdict(proof, verdict, { nonce, beacon }))
-  const isOther = nonce !== undefined && nonce !== proof.header.nonce
+  const { nonce, beacon, root } = demands
+  const check = attempt(MODEL_CODES, () => checkVerdict(proof, verdict, { nonce, beacon, root }))
+  const told = [
+    [nonce, proof.header.nonce],
+    [beacon, proof.beacon],
+    [root, proof.root],
+  ]
+  const isOther = told.some(([asked, stated]) => asked !== undefined && asked !== stated)
   must(!(check?.valid && isOther && verdict.status === 'accepted'), 'no proof for another request is accepted')
   const stated = given === null ? undefined : attempt(['INVALID_ARGUMENT'], () => parseProfile(given))
   if (stated) must(profileDigest(stated).length === 64, 'a profile has a digest')
