@@ -65,7 +65,7 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
   const malformed = (where: string, expected: string, value: unknown) =>
     wrongValue('EVIDENCE_MALFORMED', `evidence.${where}`, expected, value)
   const [unknownKey] = Object.keys(others)
-  if (unknownKey) throw malformed(unknownKey, 'absent', others[unknownKey])
+  if (unknownKey !== undefined) throw malformed(unknownKey, 'absent', others[unknownKey])
   if (version !== 1) throw malformed('version', '1', version)
   const isBase64 = typeof proof === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(proof) && proof.length % 4 === 0
   if (!isBase64) throw malformed('proof', 'base64', proof)
@@ -89,7 +89,7 @@ function demandsOf(value: unknown): EvidenceDemands {
     code,
   )
   const [unknownKey] = Object.keys(others)
-  if (unknownKey) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
+  if (unknownKey !== undefined) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
   const demands: EvidenceDemands = {}
   for (const [name, given] of Object.entries({ nonce, beacon, root, replaySeed })) {
     if (given === undefined) continue

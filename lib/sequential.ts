@@ -62,7 +62,7 @@ export function createSequentialTest(terms: SequentialTerms): SequentialTest {
 export function resumeSequentialTest(state: SequentialState): SequentialTest {
   const terms = checkTerms(state)
   const count = (name: 'accepted' | 'rejected' | 'inconclusive') => {
-    if (Number.isSafeInteger(state[name]) && state[name] >= 0) return state[name]
+    if (Number.isSafeInteger(state[name]) && state[name] >= 0) return Math.abs(state[name])
     throw wrongValue('INVALID_ARGUMENT', `state.${name}`, 'a whole number', state[name])
   }
   const counts = { accepted: count('accepted'), rejected: count('rejected'), inconclusive: count('inconclusive') }
@@ -153,5 +153,6 @@ function checkTerms(terms: SequentialTerms): SequentialTerms {
   must('missedCheat', 'a number over 0 and under 1', (value) => value > 0 && value < 1)
   must('honestRejection', 'a number from 0 to under 1', (value) => value >= 0 && value < 1)
   must('cheatRejection', 'a number over honestRejection, up to 1', (value) => value > honestRejection && value <= 1)
-  return { falseSlash, missedCheat, honestRejection, cheatRejection }
+  // A share of -0 would make the ratio of one rejection minus infinity, and its logarithm no number: no slash ever.
+  return { falseSlash, missedCheat, honestRejection: Math.abs(honestRejection), cheatRejection }
 }

@@ -42,7 +42,8 @@ const childOf = (node, key) => (node instanceof Map ? node.get(key) : node[key])
 
 function put(node, key, value) {
   if (node instanceof Map) node.set(key, value)
-  // As JSON.parse does, to which '__proto__' is a key like any other.
+  else if (key !== '__proto__') node[key] = value
+  // As JSON.parse does, to which it is a key like any other.
   else Object.defineProperty(node, key, { value, enumerable: true, configurable: true, writable: true })
 }
 
@@ -160,4 +161,4 @@ function wordsOf(...trees) {
   return [...words]
 }
 
-module.exports = { edited, jsonOrEdited, wordsOf }
+module.exports = { Choices, edited, jsonOrEdited, wordsOf }

@@ -185,6 +185,7 @@ describe('what is not a bundle is refused', () => {
     ['an array', () => [], 'EVIDENCE_MALFORMED', /version$/],
     ['another version', () => ({ ...evidence, version: 2 }), 'EVIDENCE_MALFORMED', /version$/],
     ['a key more', () => ({ ...evidence, comment: 'trust me' }), 'EVIDENCE_MALFORMED', /comment$/],
+    ['a key without a name', () => ({ ...evidence, '': 1, comment: 'trust me' }), 'EVIDENCE_MALFORMED', /evidence/],
     ['no profile', () => ({ ...evidence, profile: undefined }), 'EVIDENCE_MALFORMED', /profile$/],
     ['a proof in hex', () => ({ ...evidence, proof: `${evidence.proof}!` }), 'EVIDENCE_MALFORMED', /proof$/],
     ['no proof', () => ({ ...evidence, proof: '' }), 'PROOF_MALFORMED', /proof/],

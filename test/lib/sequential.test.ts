@@ -86,6 +86,10 @@ describe('decisions', () => {
     expect(expectedProofs(EXACT).honest).toBe(needed)
   })
 
+  test('of a share of minus zero are those of zero', () => {
+    expect(createSequentialTest({ ...EXACT, honestRejection: -0 }).push('rejected')).toBe('slash')
+  })
+
   test('by hand: ratios of 5 and 45/49 against bounds of 100 and 1/20', () => {
     const terms = { ...TOLERANT, cheatRejection: 0.1 }
     const test = createSequentialTest(terms)

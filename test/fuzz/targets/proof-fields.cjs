@@ -1,16 +1,26 @@
 'use strict'
 // decodeProof() on canonical CBOR that says something else than a proof does.
-const { attempt, dist, fuzzTarget, must, vectors } = require('../target.cjs')
+const { attempt, dist, fuzzTarget, must } = require('../target.cjs')
 const { edited, wordsOf } = require('../edits.cjs')
-const { examineStructure } = require('../examination.cjs')
+const { examineProof } = require('../examination.cjs')
+const { PROOFS } = require('../examples.cjs')
 
 const { decodeCanonical, encodeCanonical, float64 } = dist('cbor')
 const { decodeProof, encodeProof } = dist('proof')
 
-// The smaller ones: hundreds of samples slow the fuzzer down and reach nothing more.
-const proofs = vectors('proof.json').map(({ bytes }) => Buffer.from(bytes, 'hex'))
-const examples = proofs.filter(({ length }) => length <= 4096).map(decodeCanonical)
-const words = [...wordsOf(...examples), 'all', 'every:1', 'uniform:4096', 'fixed:0,7', 'bernoulli:1/1', 'f16', 'custom']
+const examples = PROOFS.map(decodeCanonical)
+const meaningful = [
+  'all',
+  'every:1',
+  'uniform:4096',
+  'fixed:0,8',
+  'bernoulli:1/1',
+  'f16',
+  'custom',
+  'random:1',
+  'sketch',
+]
+const words = [...wordsOf(...examples), ...meaningful, 'llama.cpp']
 
 module.exports = fuzzTarget({
   maxBytes: 256,
@@ -20,6 +30,6 @@ module.exports = fuzzTarget({
     const proof = attempt(['PROOF_MALFORMED', 'PROOF_TOO_LARGE'], () => decodeProof(bytes))
     if (!proof) return
     must(Buffer.compare(encodeProof(proof), bytes) === 0, 'a proof has one encoding')
-    examineStructure(proof)
+    examineProof(proof)
   },
 })
