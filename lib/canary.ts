@@ -73,6 +73,14 @@ export function plantCanaries(proof: Proof, options: CanaryOptions): PlantedProo
   integerIn(count, 1, MAX_SAMPLES, 'options.count', 'INVALID_ARGUMENT')
   if (kind !== 'bit' && kind !== 'swap') throw wrongValue('INVALID_ARGUMENT', 'options.kind', "'bit' or 'swap'", kind)
   const planted = copyProof(proof)
+  if (planted.header.form !== 'rows') {
+    throw wrongValue(
+      'INVALID_ARGUMENT',
+      'proof.header.form',
+      "'rows': others tell a changed vector",
+      planted.header.form,
+    )
+  }
   if ('path' in planted) planted.path = new Uint8Array(0)
   const key = taggedHash('canary', bytesOf(planted.contextDigest), secret)
   const draw = uniformIntegers(contextHash('canary'), key)

@@ -8,6 +8,7 @@ import { DEFAULT_MAX_PROOF_BYTES, MAX_SEED_BYTES } from './limits'
 import type { Model } from './model'
 import { parseProfile } from './parse-profile'
 import { profileDigest } from './profile-signature'
+import { tokenIds } from './prove'
 import { decodeProof, encodeProof, type Proof } from './proof'
 import type { ReplayDemands } from './replay'
 import type { Request } from './structure'
@@ -49,7 +50,7 @@ export function createEvidence(
   profile: unknown = null,
 ): Evidence {
   const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
-  const asked = request && { ...request, ...(request.prompt && { prompt: Array.from(request.prompt) }) }
+  const asked = request && { ...request, ...(request.prompt && { prompt: [...tokenIds(request.prompt, 'prompt')] }) }
   const told = { nonce, beacon, root, request: asked, replay, replaySeed, probabilityTest }
   const encoded = Buffer.from(encodeProof(proof)).toString('base64')
   return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }

@@ -49,7 +49,7 @@ export interface PowerAttack {
 }
 
 /** Most layers that {@link planPower} takes: its work grows with their cube. */
-export const MAX_POWER_LAYERS = 256
+export const MAX_POWER_LAYERS = 128
 
 /** A policy as odds. */
 export interface CheckedPolicy {
