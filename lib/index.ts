@@ -107,7 +107,7 @@ export { parseProfile } from './parse-profile'
 export { profileDigest, publicKeyOf, type SignedProfile, signProfile, verifyProfile } from './profile-signature'
 export { type ToleranceProfile, whyNotCovered } from './tolerance'
 export { createTolerantMatcher, type TolerantMatcher, type TolerantResult } from './tolerant-matcher'
-export { sketchLayer, sketchSample } from './sketch'
+export { sketchBytes, sketchLayer, sketchSample } from './sketch'
 export { type LlamaState, llamaSamples, readLlamaState } from './adapters/llama-state'
 export { llamaHeader, proveLlamaState } from './adapters/prove-llama-state'
 
