@@ -1,5 +1,5 @@
 // The probability that wrong samples and wrong tokens go unnoticed, in closed form.
-import { expected, type LayerOdds } from './layer-odds'
+import { hypergeometricMean, type LayerOdds } from './layer-odds'
 
 /** A token sampler as odds: every `step`-th position is sampled with probability `chance`; the last one always. */
 export interface PositionSampling {
@@ -49,7 +49,7 @@ export function missedSamples(classes: PositionClasses, odds: LayerOdds, attack:
   const atCertain = odds.missed(layers, noticed)
   const atFree = 1 - chance * (1 - atCertain)
   const missed = (j: number) => atCertain ** j * atFree ** (count - j)
-  return choice === 'evasive' ? missed(forced) : expected(certain + free, certain, count, missed)
+  return choice === 'evasive' ? missed(forced) : hypergeometricMean(certain + free, certain, count, missed)
 }
 
 /** The probability that none of `count` wrong tokens is noticed, each replayed with probability `replay`. */

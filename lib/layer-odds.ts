@@ -36,9 +36,13 @@ export function layerOdds(layerSampler: string, numLayers: number): LayerOdds {
     missed: (wrong, rate, below = numLayers) =>
       bands.reduce((value, { first, end, take }) => {
         const size = Math.max(0, Math.min(end, below) - first)
-        const allBelow = expected(end - first, end - first - size, take, (h) => (h === 0 ? 1 : 0))
+        const allBelow = hypergeometricMean(end - first, end - first - size, take, (h) => (h === 0 ? 1 : 0))
         if (allBelow === 0) return 0
-        return value * allBelow * expected(size, numWrong(wrong, first, first + size), take, (h) => (1 - rate) ** h)
+        return (
+          value *
+          allBelow *
+          hypergeometricMean(size, numWrong(wrong, first, first + size), take, (h) => (1 - rate) ** h)
+        )
       }, 1),
     leastWrong: (wrong) =>
       bands.reduce((sum, { first, end, take }) => {
@@ -74,7 +78,7 @@ function bandsOf(layerSampler: string, numLayers: number): Band[] {
  *
  * Weights are taken relative to the likeliest h and outwards, so that nothing overflows, whatever the numbers.
  */
-export function expected(total: number, marked: number, take: number, f: (h: number) => number): number {
+export function hypergeometricMean(total: number, marked: number, take: number, f: (h: number) => number): number {
   const least = Math.max(0, take - (total - marked))
   const most = Math.min(take, marked)
   const mode = Math.min(most, Math.max(least, Math.floor(((take + 1) * (marked + 1)) / (total + 2))))

@@ -60,24 +60,23 @@ const share = (text: string) => {
   return num / den
 }
 
-/** Sums of the costs of some plans; the virtual layer is one more layer, without K and V. */
-function costSum(policy: PowerPolicy, config: ModelConfig) {
-  const deeper = { ...config, numLayers: policy.numLayers + 1 }
+interface Spent {
+  layers: number
+  flops: number
+}
+
+/** Cost up to the samples of a layer; the virtual layer is one more layer, without K and V. */
+function spent(plan: Plan, lastLayer: number, heads: number, config: ModelConfig): Spent {
+  const rows = lastLayer === config.numLayers ? plan.layers.get(lastLayer)!.length : 0
   const rowFlops = 4 * config.hiddenSize * config.numKvHeads * config.headDim
-  const sum = { layers: 0, flops: 0, count: 0 }
-  return {
-    add(plan: Plan, lastLayer: number, heads: number) {
-      const rows = lastLayer === policy.numLayers ? plan.layers.get(lastLayer)!.length : 0
-      const head = heads * 2 * config.hiddenSize * config.vocabSize
-      sum.flops += costThroughLayer(plan, deeper, lastLayer) - rows * rowFlops + head
-      sum.layers += lastLayer + 1
-      sum.count++
-    },
-    mean(): ExpectedCost {
-      const flops = sum.flops / sum.count
-      return { layers: sum.layers / sum.count, flops, share: flops / fullPrefillCost(policy, config) }
-    },
-  }
+  const headFlops = 2 * config.hiddenSize * config.vocabSize
+  const flops = costThroughLayer(plan, { ...config, numLayers: config.numLayers + 1 }, lastLayer)
+  return { layers: lastLayer + 1, flops: flops - rows * rowFlops + heads * headFlops }
+}
+
+function mean(costs: Spent[], fullPrefill: number): ExpectedCost {
+  const average = (key: keyof Spent) => costs.reduce((sum, cost) => sum + cost[key], 0) / costs.length
+  return { layers: average('layers'), flops: average('flops'), share: average('flops') / fullPrefill }
 }
 
 /** The averages over `trials` proofs; costs over every fourth of them. Not for a generator that knows the draw. */
@@ -95,8 +94,8 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
   const replay = share(policy.replay)
   const { wrongLayers: given } = attack
   const wrongLayers = new Set(typeof given === 'number' ? range(numLayers + 1 - given, numLayers + 1) : given)
-  const honest = costSum(policy, config)
-  const attacked = costSum(policy, config)
+  const honest: Spent[] = []
+  const attacked: Spent[] = []
   const total = { detected: 0, samples: 0, replayed: 0 }
 
   for (let trial = 0; trial < trials; trial++) {
@@ -122,16 +121,17 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
     if (noticedAt <= numLayers || caught.length > 0) total.detected++
     if (trial % 4 !== 0) continue
     const plan = planOf(sampled, replayed, policy)
-    honest.add(plan, plan.deepestLayer, replayed.length)
-    const ended = noticedAt <= numLayers
-    attacked.add(plan, ended ? noticedAt : plan.deepestLayer, ended ? 0 : replayed.length)
+    const whole = spent(plan, plan.deepestLayer, replayed.length, config)
+    honest.push(whole)
+    attacked.push(noticedAt <= numLayers ? spent(plan, noticedAt, 0, config) : whole)
   }
+  const fullPrefill = fullPrefillCost(policy, config)
   const power: Power = {
     detection: total.detected / trials,
     samples: total.samples / trials,
     replayed: total.replayed / trials,
-    honest: honest.mean(),
-    attacked: attacked.mean(),
+    honest: mean(honest, fullPrefill),
+    attacked: mean(attacked, fullPrefill),
   }
   return power
 }
