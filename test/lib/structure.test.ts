@@ -145,13 +145,15 @@ describe('freshness', () => {
     expect(codes(handMadeProof(40, { nonce: '01' }).proof, { seen: new Set([binding]) })).toEqual([])
   })
 
-  test('of a committed run, its root belongs to what was seen', () => {
-    const opened = openedProof()
-    const binding = hexFrom(bindingDigest(opened.header))
-    expect(codes(opened, { seen: new Set([binding]) })).toEqual([])
-    expect(codes(opened, { seen: new Set([binding + opened.root]) })).toEqual(['replayed'])
-    const elsewhere = openedProof({}, 'beaf')
-    expect(codes(elsewhere, { seen: new Set([binding + opened.root]) })).toEqual(['replayed'])
+  test('of a committed run, its root belongs to what was seen where the request had no nonce', () => {
+    const silent = openedProof({ nonce: '' })
+    const unasked = hexFrom(bindingDigest(silent.header))
+    expect(codes(silent, { seen: new Set([unasked]) })).toEqual([])
+    expect(codes(silent, { seen: new Set([unasked + silent.root]) })).toEqual(['replayed'])
+    const elsewhere = openedProof({ nonce: '' }, 'beaf')
+    expect(codes(elsewhere, { seen: new Set([unasked + silent.root]) })).toEqual(['replayed'])
+    const asked = openedProof({ nonce: '0a' }) // a request with a nonce is answered once, whatever the root
+    expect(codes(asked, { seen: new Set([hexFrom(bindingDigest(asked.header))]) })).toEqual(['replayed'])
   })
 
   test('nonce and beacon', () => {
