@@ -237,8 +237,9 @@ void errors_are_typed_and_nothing_leaks() {
   }
   CHECK(emulator::live_device_bytes() == device_bytes, emulator::live_device_bytes() - device_bytes);
   CHECK(emulator::live_pinned_bytes() == pinned_bytes, emulator::live_pinned_bytes() - pinned_bytes);
-  CHECK(error_of([&] { trace(*m.load_on(device_backend()), m.kv, {1, 2}, 0, 1, 16, never); }) ==
-        "BACKEND_UNAVAILABLE backend");
+  CHECK(error_of([&] {
+          trace(*m.load_on(device_backend()), m.kv, {1, 2}, 0, 1, 16, never);
+        }) == "BACKEND_UNAVAILABLE backend");
   CHECK(error_of([] { cuda::make_backend(*poc_cuda_api(cuda::kAbiVersion), 7); }) == "BACKEND_FAILED cuda");
   CHECK(poc_cuda_api(cuda::kAbiVersion + 1) == nullptr);
 }
