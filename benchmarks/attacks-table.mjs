@@ -17,8 +17,9 @@ const table = (head, rows) => [row(head), row(head.map(() => '---')), ...rows.ma
 function summary({ name, commit, date, model, report }) {
   const { attacks, verdicts, honest } = report
   const shape = `${model.layers} layers, hidden size ${model.hiddenSize}`
-  const forged = `${grouped(total(attacks, 'caught'))} of ${grouped(total(attacks, 'trials'))} forgeries of ${attacks.length} kinds caught`
-  const lies = `${grouped(total(verdicts, 'caught'))} of ${grouped(total(verdicts, 'trials'))} lies of ${verdicts.length} kinds`
+  const caught = (rows) => `${grouped(total(rows, 'caught'))} of ${grouped(total(rows, 'trials'))}`
+  const forged = `${caught(attacks)} forgeries of ${attacks.length} kinds caught`
+  const lies = `${caught(verdicts)} lies of ${verdicts.length} kinds`
   const rejected = `${grouped(honest.rejected)} of ${grouped(honest.trials)} honest proofs rejected`
   return `- ${name} (${shape}; commit ${commit}, ${date}): ${forged}, ${lies}, ${rejected}.`
 }
@@ -64,15 +65,18 @@ function policies({ report }) {
 const text = `
 ${runs.map(summary).join('\n')}
 
-Caught by chance, beside what the policy gives; samplers are drawn for each trial, from one sample in the whole answer to all of them:
+Caught by chance, beside what the policy gives; samplers are drawn for each trial, from one sample in the whole answer
+to all of them:
 
 ${byChance()}
 
-Answers of 128 tokens by a cheap model, and how many of them a replay of their first n tokens catches; the others are the honest answers so far:
+Answers of 128 tokens by a cheap model, and how many of them a replay of their first n tokens catches; the others are
+the honest answers so far:
 
 ${tokensNeeded()}
 
-The same forgeries under other policies (${NAMES[0]}, ${runs[0].report.modes[0].trials} trials each; other trials than those above):
+The same forgeries under other policies (${NAMES[0]}, ${runs[0].report.modes[0].trials} trials each; other trials than
+those above):
 
 ${policies(runs[0])}
 `

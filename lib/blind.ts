@@ -1,5 +1,7 @@
 // Blind verification: recompute everything first, seal it (seal.ts), see the claimed vectors last.
+import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
+import { wrongValue } from './errors'
 import { type Demands, examine, pick, planPass } from './examination'
 import type { KvSample, LayerSamples } from './kv'
 import { createMatcher, type MatchResult } from './matcher'
@@ -18,8 +20,8 @@ export interface Recomputed {
   layers: LayerSamples[]
   /** What came of replaying the tokens, which are no secret; null where they were not replayed. */
   replay: TokenReplay | null
-  /** @internal What {@link judge} needs of it. */
-  numbers: Float64Array | null
+  /** For {@link judge}: where the sampler chose again, and what it said there. */
+  replayed: { positions: Uint32Array; numbers: Float64Array; probabilityTest: boolean } | null
 }
 
 export interface RecomputeOptions extends Samplers, ReplayDemands {
@@ -50,7 +52,10 @@ export async function recompute(model: Model, blind: BlindProof, options: Recomp
     if (sampled) layers.push(pick(layer, sampled))
     if (replayed && layer.layer === numLayers) numbers = await replayNumbers(blind, replayed, options, pass, 0)
   }
-  return { layers, replay: replayed && numbers && outcomeOfReplay(blind, replayed, numbers), numbers }
+  if (!replayed || !numbers) return { layers, replay: null, replayed: null }
+  const { probabilityTest = false } = options
+  const replay = outcomeOfReplay(blind, replayed, numbers)
+  return { layers, replay, replayed: { positions: replayed, numbers, probabilityTest } }
 }
 
 /**
@@ -82,18 +87,28 @@ export function matchRecomputed(
  */
 export async function judge(
   model: Model,
-  { layers, numbers }: Recomputed,
+  { layers, replayed }: Recomputed,
   proof: Proof,
   demands: Demands = {},
 ): Promise<Verdict> {
   const examination = examine(model, copyProof(proof), demands)
   if (examination.verdict) return examination.verdict
+  checkReplayed(planPass(proof, demands).replayed, replayed, demands)
   const { numLayers } = model.config
-  const isMissing = numbers !== null && layers[layers.length - 1]?.layer !== numLayers
+  const isMissing = replayed !== null && layers[layers.length - 1]?.layer !== numLayers
   const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }
   for (const layer of isMissing ? [...layers, none] : layers) {
     if (examination.decided) break
-    await examination.push(layer, { replay: async () => numbers ?? new Float64Array(0) }, 0)
+    await examination.push(layer, { replay: async () => replayed?.numbers ?? new Float64Array(0) }, 0)
   }
   return examination.conclude()
+}
+
+/** Refuses what was recomputed under other demands: its numbers would be read as those of other tokens. */
+function checkReplayed(wanted: Uint32Array | null, given: Recomputed['replayed'], demands: ReplayDemands): void {
+  const { probabilityTest = false } = demands
+  const isSame = given?.probabilityTest === probabilityTest && isDeepStrictEqual(given.positions, wanted)
+  if (wanted === null ? given === null : isSame) return
+  const expected = 'recomputed under the same replay, replaySeed and probabilityTest'
+  throw wrongValue('INVALID_ARGUMENT', 'recomputed', expected, given?.positions ?? null)
 }

@@ -1,16 +1,8 @@
-// What a verdict says of replayed tokens, and which reasons a proof leaves to nobody.
+// What a verdict says of replayed tokens.
 import type { Report } from './check'
 import type { Proof } from './proof'
-import { MIN_SURPRISE } from './replay'
+import { EXACT, MIN_SURPRISE, type ReplayDemands, replayPositions } from './replay'
 import type { ReasonCode, Verdict } from './verdict'
-
-/** Reasons that cannot be found in such a proof, since it does not hold what they are about. */
-export function impossibleReasons({ header }: Proof): ReasonCode[] {
-  return [
-    header.form === 'digest' ? 'sample_mismatch' : 'digest_mismatch',
-    header.sampling === null ? 'token_mismatch' : 'improbable_tokens',
-  ]
-}
 
 /** Whether replayed tokens go with the proof, the status and the reasons. */
 export function checkReplay({ header, tokens }: Proof, { replay, status, reasons }: Verdict, report: Report): void {
@@ -34,4 +26,20 @@ export function checkReplay({ header, tokens }: Proof, { replay, status, reasons
   if (mismatched > 0 !== (isPlace && first.chosen !== first.claimed)) {
     report('replay', 'the first such token is not one of the proof')
   }
+}
+
+/** Whether the tokens that had to be replayed for an accepted verdict were. */
+export function checkReplayed(
+  proof: Proof,
+  { status, replay }: Verdict,
+  seed: Uint8Array | null,
+  demands: ReplayDemands,
+  report: Report,
+): void {
+  const { sampling, numerics } = proof.header
+  if (status !== 'accepted' || numerics !== EXACT) return
+  const isReplayed = sampling !== null || demands.probabilityTest === true
+  const wanted = (isReplayed ? replayPositions(proof, seed, demands)?.length : undefined) ?? 0
+  const given = replay?.positions ?? 0
+  if (wanted !== given) report('replay', `${given} tokens were replayed, asked for were ${wanted}`)
 }

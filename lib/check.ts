@@ -1,14 +1,15 @@
 // The user's own validation of a verdict, without a model.
 
 import { planOf } from './challenge'
-import { checkReplay, impossibleReasons } from './check-replay'
+import { checkReplay, checkReplayed } from './check-replay'
+import { structuralFaults } from './check-structure'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
 import { indicesOfPlan } from './layer-walk'
-import { EXACT } from './replay'
+import { EXACT, type ReplayDemands } from './replay'
 import type { Plan } from './plan'
 import { type Proof, proofDigest } from './proof'
-import { contextFault, openingFault, planFault, rootFault, terminationFault } from './structure'
+import type { Request } from './structure'
 import { REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
 
 /** Stable codes saying what is wrong with a verdict. */
@@ -35,13 +36,16 @@ export interface VerdictProblem {
   message: string
 }
 
-export interface CheckOptions extends Samplers {
+/** `replay`, where it is there, says which tokens the verifier was to replay; undefined is {@link verify}'s default. */
+export interface CheckOptions extends Samplers, ReplayDemands {
   /** The nonce that the user gave out, hex; unchecked when absent. */
   nonce?: string
   /** The beacon that the proof had to be opened for, hex; unchecked when absent. */
   beacon?: string
   /** The root that was published before, hex; unchecked when absent. */
   root?: string
+  /** What was asked for; unchecked when absent. */
+  request?: Request
 }
 
 /** Reasons that only recomputing can give: found after all structure, and one at a time. */
@@ -51,6 +55,9 @@ const FOUND_BY_MODEL: readonly ReasonCode[] = [
   'token_mismatch',
   'improbable_tokens',
 ]
+
+/** Structural reasons that a verifier may find when it has computed: of a digest's opening, and of a race. */
+const FOUND_LATE: readonly ReasonCode[] = ['opening_mismatch', 'replayed']
 
 /** What the user finds: `valid` when there are no problems; each code at most once. */
 export interface VerdictCheck {
@@ -71,7 +78,7 @@ export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptio
   const report: Report = (code, message) => {
     if (!problems.some((problem) => problem.code === code)) problems.push({ code, message })
   }
-  const { plan } = planOf(proof, options)
+  const { plan, seed } = planOf(proof, options)
   checkSubject(proof, verdict, report)
   checkReasons(structuralFaults(proof, verdict, plan, options), verdict, report)
   checkOrder(verdict, report)
@@ -84,6 +91,7 @@ export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptio
   checkComputed(proof, plan, verdict, stop, report)
   checkSamplesDigest(proof, verdict, stop, report)
   checkReplay(proof, verdict, report)
+  if (Object.hasOwn(options, 'replay')) checkReplayed(proof, verdict, seed, options, report)
   return { valid: problems.length === 0, problems }
 }
 
@@ -104,26 +112,6 @@ function isDigestRejected({ header }: Proof, { reasons, computed }: Verdict): bo
   const codes = reasons.map((reason) => reason.code)
   const isLate = codes.includes('opening_mismatch') && computed.layers > 0
   return header.form === 'digest' && (codes.includes('digest_mismatch') || isLate)
-}
-
-// For each structural reason that can be judged without a model: is it true of this proof?
-function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, { nonce, beacon, root }: CheckOptions) {
-  const faults = new Map<ReasonCode, boolean>([
-    ['model_mismatch', proof.header.modelDigest !== verdict.modelDigest],
-    ['context_mismatch', contextFault(proof, plan) !== null],
-    ['termination_mismatch', terminationFault(proof) !== null],
-    ['plan_mismatch', planFault(proof, plan) !== null],
-  ])
-  for (const code of impossibleReasons(proof)) faults.set(code, false)
-  if (nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== nonce.toLowerCase())
-  if (beacon !== undefined) faults.set('beacon_mismatch', proof.beacon !== beacon.toLowerCase())
-  // Looked at only where nothing else is wrong.
-  const isWhole = [...faults.values()].every((present) => !present)
-  const isOther = rootFault(proof, root) !== null
-  if (isWhole && (isOther || proof.header.form !== 'digest')) {
-    faults.set('opening_mismatch', isOther || openingFault(proof) !== null)
-  }
-  return faults
 }
 
 function checkReasons(faults: ReadonlyMap<ReasonCode, boolean>, verdict: Verdict, report: Report): void {
@@ -177,13 +165,8 @@ function checkLists(
     report('status_indices', 'rejected for a sample, but none mismatched')
   } else if (has('digest_mismatch') && matched.length + mismatched.length > 0) {
     report('status_indices', 'rejected for a digest, which tells no samples apart')
-  } else if (
-    status === 'rejected' &&
-    !has(...FOUND_BY_MODEL) &&
-    computed.layers === 0 &&
-    matched.length + mismatched.length > 0
-  ) {
-    report('status_indices', 'rejected for its structure, but samples were compared')
+  } else if (status === 'rejected' && !has(...FOUND_BY_MODEL, ...FOUND_LATE) && computed.layers > 0) {
+    report('status_indices', 'rejected for its structure, but samples were computed')
   } else if (status === 'inconclusive' && first) {
     report('status_indices', 'inconclusive, but a sample mismatched')
   }

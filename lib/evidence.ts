@@ -124,8 +124,12 @@ export async function auditEvidence(
   options: Omit<VerifyOptions, keyof EvidenceDemands> = {},
 ): Promise<Audit> {
   const { decoded, verdict, demands, profile } = parseEvidence(json)
-  const { nonce, beacon, root } = demands
-  const problems: Audit['problems'] = [...checkVerdict(decoded, verdict, { ...options, nonce, beacon, root }).problems]
+  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
+  const { tokenSampler, layerSampler } = options
+  const checked = { nonce, beacon, root, request, replay, replaySeed, probabilityTest }
+  const problems: Audit['problems'] = [
+    ...checkVerdict(decoded, verdict, { tokenSampler, layerSampler, ...checked }).problems,
+  ]
   const stated = profile === null ? null : profileDigest(parseProfile(profile))
   if (verdict.profile !== null && verdict.profile !== stated) {
     problems.push({ code: 'other_profile', message: `the verdict rests on ${verdict.profile}, here is ${stated}` })

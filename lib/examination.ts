@@ -3,9 +3,10 @@
 import { type Claim, leafDigest, leafIndex, opensTo, planOf } from './challenge'
 import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
+import { wrongValue } from './errors'
 import { layerInForm } from './form'
 import { bindingId } from './registry'
-import { type KvSample, type LayerSamples, samplesOf } from './kv'
+import { type LayerSamples, samplesOf } from './kv'
 import { createDigestMatcher, createMatcher, type Matcher, type MatchResult } from './matcher'
 import type { Model } from './model'
 import { parseProfile } from './parse-profile'
@@ -50,6 +51,7 @@ export type Examination = { readonly verdict: Verdict } | OpenExamination
  * @throws {PocError} INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW
  */
 export function examine(model: Model, proof: Proof, demands: Demands): Examination {
+  checkLength(model, proof) // before a plan is laid out, which takes a moment for a million tokens
   const planned = planPass(proof, demands)
   const { plan, whole, replayed } = planned
   const report = createReport(model, proof, plan)
@@ -68,6 +70,12 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
     return { verdict: report('inconclusive', [{ code: 'limit_exceeded', message }]) }
   }
   return openExamination(model, proof, planned, tolerance, demands)
+}
+
+function checkLength(model: Model, { tokens }: Proof): void {
+  const { maxPositions } = model.config
+  if (tokens.length - 1 <= maxPositions) return
+  throw wrongValue('CONTEXT_OVERFLOW', 'tokens', `at most ${maxPositions} positions`, tokens.length - 1)
 }
 
 /** The profile that a proof is compared under, null for bit by bit; or, in words, why there is none. */
@@ -96,8 +104,9 @@ export function planPass(
   demands: Samplers & ReplayDemands & Pick<Demands, 'profile'>,
 ): PassPlan {
   const { plan, seed } = planOf(proof, demands)
-  const isReplayable = canReplay(proof.header, demands.profile)
-  const replayed = isReplayable || demands.probabilityTest ? replayPositions(proof, seed, demands) : null
+  const isTested = proof.header.sampling === null && demands.probabilityTest
+  const isReplayed = isTested || canReplay(proof.header, demands.profile)
+  const replayed = isReplayed ? replayPositions(proof, seed, demands) : null
   const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
   return { plan, whole, replayed }
 }
@@ -114,7 +123,7 @@ function openExamination(
   const { numLayers } = model.config
   const isDigest = header.form === 'digest'
   const matcher = matcherOf(proof, plan, tolerance)
-  const opened: KvSample[] = [] // recomputed, where the proof does not hold them itself and they must lead to its root
+  const opened = new Map<number, Uint8Array>() // leaves, recomputed where the proof does not hold their vectors
   let replay: TokenReplay | null = null
   const isReplayed = () => replayed === null || replay !== null
 
@@ -125,7 +134,11 @@ function openExamination(
     async push(layer, pass, part) {
       const sampled = pick(layer, plan.layers.get(layer.layer))
       if (!matcher.decided) {
-        if (isDigest && header.challenge === 'beacon') opened.push(...samplesOf(sampled))
+        if (isDigest && header.challenge === 'beacon') {
+          for (const one of samplesOf(sampled)) {
+            opened.set(leafIndex(header, one.layer, one.position), leafDigest(one))
+          }
+        }
         matcher.push(tolerance ? sampled : layerInForm(header, plan.contextDigest, sampled))
       }
       if (layer.layer !== numLayers || replayed === null || matcher.failed) return
@@ -162,7 +175,7 @@ function matcherOf(proof: Proof, plan: Plan, tolerance: ToleranceProfile | null)
 function faults(
   proof: Proof,
   result: MatchResult,
-  opened: KvSample[],
+  opened: ReadonlyMap<number, Uint8Array>,
   replay: TokenReplay | null,
   tolerance: ToleranceProfile | null,
 ): Reason[] {
@@ -177,15 +190,12 @@ function faults(
   }
   if (digestMatches === false) return [{ code: 'digest_mismatch', message: 'the digest is not that of the samples' }]
   if (digestMatches && header.challenge === 'beacon') {
-    const leaves = new Map(
-      opened
-        .map((sample) => [leafIndex(header, sample.layer, sample.position), leafDigest(sample)] as const)
-        .sort(([a], [b]) => a - b),
-    )
+    const leaves = new Map([...opened].sort(([a], [b]) => a - b))
     const message = 'the recomputed samples and the path do not lead to the root'
     if (!opensTo(proof, leaves, proof.path)) return [{ code: 'opening_mismatch', message }]
   }
-  const fault = replay && replayFault(replay, header.sampling !== null, tolerance?.tokenGap?.maxMeanGap ?? 0)
+  const fault =
+    replay && replayFault(replay, header.sampling !== null, tolerance && (tolerance.tokenGap?.maxMeanGap ?? 0))
   return fault ? [fault] : []
 }
 

@@ -42,7 +42,9 @@ export function checkOptions(options: unknown): void {
   must('chunkSize', chunkSize, `an integer from 1 to ${MAX_CHUNK}`, isChunk)
   for (const name of ['nonce', 'seed', 'beacon', 'root', 'replaySeed', 'previousRoot'] as const) {
     const value = (options as RunOptions)[name]
-    must(name, value, 'a string of hex digits', typeof value === 'string')
+    // An empty beacon or root would be that of every proof that has none.
+    const isSaid = value !== '' || (name !== 'beacon' && name !== 'root')
+    must(name, value, 'a string of hex digits', typeof value === 'string' && isSaid)
   }
   const { replay } = options as RunOptions
   must('replay', replay, "'all', 'none' or a share such as '1/8'", typeof replay === 'string')

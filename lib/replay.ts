@@ -110,6 +110,8 @@ export async function replayNumbers(
  * @param numbers - As {@link Pass.replay} gives them.
  */
 export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbers: Float64Array): TokenReplay {
+  const count = positions.length * REPLAY_VALUES
+  if (numbers.length !== count) throw wrongValue('INVALID_ARGUMENT', 'numbers', `${count} numbers`, numbers)
   const claimed = claimedTokens(proof, positions)
   const isKnown = proof.header.sampling !== null
   let first: TokenReplay['first'] = null
@@ -153,11 +155,12 @@ export const EXACT = 'ieee32'
 /**
  * Why a replay speaks against a proof, or null.
  *
- * @param maxMeanGap - 0 in bit-equal numerics, else the profile's.
+ * @param maxMeanGap - The profile's; null in bit-equal numerics, where any other token is one too many.
  */
-export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap = 0): Reason | null {
+export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap: number | null = null): Reason | null {
   const { mismatched, positions, first, surprise, meanScoreGap } = replay
-  if (mismatched > 0 && first && (meanScoreGap ?? 0) > maxMeanGap) {
+  const isNear = maxMeanGap !== null && meanScoreGap !== null && meanScoreGap <= maxMeanGap
+  if (mismatched > 0 && first && !isNear) {
     const { position, claimed, chosen } = first
     const where = `at position ${position} it chooses ${chosen}, not ${claimed}`
     return {

@@ -48,12 +48,12 @@ export function structuralReasons(model: Model, proof: Proof, plan: Plan, demand
   }
   add('parameters_mismatch', differingParameters(header, model))
   if (nonce !== undefined && nonce.toLowerCase() !== header.nonce) {
-    add('nonce_mismatch', `the proof states nonce '${header.nonce}', expected '${nonce}'`)
+    add('nonce_mismatch', `the proof states nonce '${header.nonce}', expected '${nonce.toLowerCase()}'`)
   }
   if (beacon !== undefined && beacon.toLowerCase() !== proof.beacon) {
-    add('beacon_mismatch', `the proof was opened for beacon '${proof.beacon}', expected '${beacon}'`)
+    add('beacon_mismatch', `the proof was opened for beacon '${proof.beacon}', expected '${beacon.toLowerCase()}'`)
   }
-  add('request_mismatch', request ? differingRequest(proof, request) : null)
+  add('request_mismatch', request ? requestFault(proof, request) : null)
   if (seen?.has(bindingId(header, proof.root))) reasons.push(REPLAYED)
   add('context_mismatch', contextFault(proof, plan))
   add('termination_mismatch', terminationFault(proof))
@@ -77,7 +77,7 @@ export function planFault({ header, samples }: Proof, plan: Plan): string | null
 /** Why the root is not the one that was published, or null. */
 export function rootFault(proof: Proof, root: string | undefined): string | null {
   if (root === undefined || root.toLowerCase() === proof.root) return null
-  return `the proof opens root '${proof.root}', published was '${root}'`
+  return `the proof opens root '${proof.root}', published was '${root.toLowerCase()}'`
 }
 
 /** Why samples and path do not lead to the root, or null. Samples that a digest stands for are not here to tell. */
@@ -91,12 +91,13 @@ export function openingFault(proof: Proof): string | null {
 export function terminationFault({ header, tokens }: Pick<Proof, 'header' | 'tokens'>): string | null {
   const { stop, promptLength } = header
   const numNew = tokens.length - promptLength
-  if (stop === null || numNew === 0) return null
+  if (stop === null) return null
   const early = tokens.subarray(promptLength, -1).findIndex((token) => stop.stopTokens.includes(token))
   if (early >= 0)
     return `it went on after stop token ${tokens[promptLength + early]} at position ${promptLength + early}`
   if (numNew > stop.maxNewTokens) return `${numNew} tokens were generated, at most ${stop.maxNewTokens} were to be`
-  if (numNew === stop.maxNewTokens || stop.stopTokens.includes(tokens[tokens.length - 1])) return null
+  const isStopped = numNew > 0 && stop.stopTokens.includes(tokens[tokens.length - 1])
+  if (numNew === stop.maxNewTokens || isStopped) return null
   return `it stopped after ${numNew} of ${stop.maxNewTokens} tokens, at none that ends it`
 }
 
@@ -108,8 +109,10 @@ function differingParameters(header: ProofHeader, model: Model): string | null {
   return null
 }
 
-function differingRequest({ header, tokens }: Proof, { prompt, ...fields }: Request): string | null {
-  for (const [name, asked] of Object.entries(fields)) {
+/** Why header or prompt are not what was asked for, or null. */
+export function requestFault({ header, tokens }: Proof, { prompt, ...fields }: Request): string | null {
+  for (const [name, given] of Object.entries(fields)) {
+    const asked = normalised(given)
     if (!Object.hasOwn(header, name)) {
       throw wrongValue('INVALID_ARGUMENT', 'options.request', 'fields of a proof header, and prompt', name)
     }
@@ -122,4 +125,12 @@ function differingRequest({ header, tokens }: Proof, { prompt, ...fields }: Requ
   fieldsOf(prompt, 'options.request.prompt', 'INVALID_ARGUMENT')
   const isPrompt = prompt.length === header.promptLength && Array.from(prompt).every((id, i) => id === tokens[i])
   return isPrompt ? null : 'the proof is about another prompt'
+}
+
+/** As headers have it: hex in lowercase, lists as arrays. */
+function normalised(value: unknown): unknown {
+  if (typeof value === 'string') return value.toLowerCase()
+  if (ArrayBuffer.isView(value)) return Array.from(value as Uint32Array)
+  if (Array.isArray(value) || typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, normalised(item)]))
 }

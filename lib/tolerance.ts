@@ -3,6 +3,7 @@
 import type { ProofHeader } from './binding'
 import type { KvDtype } from './kv'
 import type { Plan } from './plan'
+import { PROJECTIONS } from './sketch'
 import type { LayerLimits } from './strain'
 
 /** Forms of a proof that can be compared within limits. */
@@ -130,6 +131,7 @@ export function whyNotCovered(
     ['generator', profile.generator, header.numerics],
     ['verifier', profile.verifier, verifier],
     ['form', profile.form, form],
+    ['projections', profile.projections, form === 'sketch' ? PROJECTIONS : 0],
     ['token sampler', profile.tokenSampler, header.tokenSampler],
     ['layer sampler', profile.layerSampler, header.layerSampler],
   ]

@@ -133,7 +133,8 @@ const LENGTH_ATTACKS: readonly Attack[] = [
     async forge(trial, random) {
       const { tokens } = await trial.honest()
       const left = tokens.length - trial.asked.prompt.length
-      return left < 2 ? null : await runOf(trial, tokens.slice(0, tokens.length - 1 - random.below(left - 1)))
+      const kept = tokens.length - 1 - random.below(left) // all of the answer may be missing
+      return left < 2 || kept < 2 ? null : await runOf(trial, tokens.slice(0, kept))
     },
   },
   {

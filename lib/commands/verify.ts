@@ -4,9 +4,11 @@ import type { Command } from 'commander'
 import { PocError } from '../errors'
 import { createEvidence } from '../evidence'
 import type { Model } from '../model'
+import { fieldsOf } from '../header'
 import { parseProfile } from '../parse-profile'
 import { verifyProfile } from '../profile-signature'
 import type { Proof } from '../proof'
+import type { Request } from '../structure'
 import type { ToleranceProfile } from '../tolerance'
 import type { Verdict, VerdictStatus } from '../verdict'
 import { type VerifyOptions, verify } from '../verify'
@@ -26,6 +28,7 @@ interface Flags extends ModelFlags {
   replay?: string
   replaySeed?: string
   probabilityTest?: boolean
+  request?: string
   evidence?: string
   profile?: string
   profileKey?: string
@@ -51,6 +54,7 @@ export function addVerify(program: Command, session: Session): void {
       'the public key that must have signed it; without one, no signature is asked for',
       hex,
     )
+    .option('--request <file>', 'JSON: header fields as you asked for them, and prompt (token ids)')
     .option('--evidence <file>', 'of one proof: write proof, verdict and what was asked for, to be audited')
     .action((files: string[], flags: Flags) => {
       if (flags.evidence !== undefined && files.length > 1) command.error('error: --evidence takes one proof')
@@ -73,12 +77,14 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
   for (const file of files) proofs.push(await readEvaluableProof(file))
   if (flags.evidence !== undefined) await checkWritable(flags.evidence)
   const profile = flags.profile === undefined ? undefined : await readProfile(flags.profile, flags.profileKey)
+  const request = flags.request === undefined ? undefined : await readRequest(flags.request)
+  const demands: VerifyOptions = { ...demandsOf(flags), ...(request && { request }) }
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
   await withModel(session, flags, async (model) => {
     const verdicts = await withProgress(session, 'verifying', (onProgress) =>
-      verdictsOn(model, proofs, { ...demandsOf(flags), profile, signal, onProgress }),
+      verdictsOn(model, proofs, { ...demands, profile, signal, onProgress }),
     )
     for (const [i, verdict] of verdicts.entries()) {
       const heading = files.length > 1 ? `${files[i]}: ` : ''
@@ -87,13 +93,17 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
     }
     session.exitCode = exitCodeOf(verdicts)
     if (flags.evidence === undefined || verdicts[0] instanceof PocError) return
-    const evidence = createEvidence(proofs[0], verdicts[0], demandsOf(flags), profile ?? null)
+    const evidence = createEvidence(proofs[0], verdicts[0], demands, profile ?? null)
     await writeAtomically(flags.evidence, Buffer.from(`${JSON.stringify(evidence)}\n`))
   })
 }
 
 function demandsOf({ nonce, beacon, root, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
   return { nonce, beacon, root, replay, replaySeed, probabilityTest }
+}
+
+async function readRequest(path: string): Promise<Request> {
+  return fieldsOf(await readJsonFile(path, 'INVALID_ARGUMENT'), path, 'INVALID_ARGUMENT') as Request
 }
 
 /** A profile on disk, signed or, where no key is asked for, bare. */

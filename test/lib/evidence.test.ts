@@ -109,7 +109,7 @@ describe('an honest bundle', () => {
     expect(found.replay).toMatchObject({ positions: 16, meanScoreGap: null })
     const bundle = createEvidence(opened, found, demands)
     expect(codes(await auditEvidence(overJson(bundle), model))).toEqual([])
-    expect(codes(await auditEvidence(overJson({ ...bundle, demands: {} }), model))).toEqual(['other_verdict'])
+    expect(codes(await auditEvidence(overJson({ ...bundle, demands: {} }), model))).toEqual(['replay', 'other_verdict'])
   })
 })
 
@@ -166,9 +166,9 @@ describe('what only a model finds', () => {
 
   test('another share of replayed tokens than was asked for', async () => {
     for (const demands of [{ ...DEMANDS, replay: '1/8' }, { ...DEMANDS, replaySeed: 'feee' }, { nonce: '0e' }]) {
-      expect(await withoutModel({ demands })).toEqual([])
-      expect(await withModel({ demands })).toEqual(['other_verdict'])
+      expect(await withModel({ demands })).toContain('other_verdict')
     }
+    expect(await withoutModel({ demands: { nonce: '0e' } })).toEqual(['replay']) // all of them: a share is fewer
   })
 
   test('a verdict with other words', async () => {
