@@ -12,7 +12,7 @@ const { parseVerdict } = dist('verdict')
 
 const maps = PROOFS.map(decodeCanonical)
 const proofWords = [...wordsOf(...maps), 'f16', 'f32', 'bf16', 'custom']
-const planted = JUDGED.filter(({ proof }) => proof.samples.length > 0).map(({ proof, verdicts }) => {
+const planted = JUDGED.filter(({ proof }) => proof.header.form === 'rows').map(({ proof, verdicts }) => {
   return { verdicts, canaries: plantCanaries(proof, { seed: '00'.repeat(16), count: 2 }).canaries }
 })
 const verdictWords = wordsOf(...planted.flatMap(({ verdicts }) => verdicts))
