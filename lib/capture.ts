@@ -4,14 +4,18 @@ import { resolveLayerSampler, resolveTokenSampler, type Samplers } from './custo
 import { parseDepth } from './depth'
 import { cutSamples, type KvSample, vectorBytes } from './kv'
 import { addSamples } from './plan'
+import { checkNumSamples } from './sample-groups'
 import type { Rows, Sequence } from './sequence'
 
 /** A sequence whose sampled vectors are copied out of the cache as their tokens are processed. */
 export interface Capture {
   /** Feeds tokens, takes the samples that they ask for, and gives the token chosen after them. */
   append(tokens: Uint32Array): Promise<number>
-  /** Takes the samples at the last position with KV, which every plan holds; gives all, in (layer, position) order. */
-  finish(): KvSample[]
+  /**
+   * Takes the samples at the last position with KV, which every plan holds, and binds the token after it, which is not
+   * fed; gives all samples, in (layer, position) order.
+   */
+  finish(lastToken: number): { samples: KvSample[]; contextDigest: Uint8Array }
 }
 
 /**
@@ -49,12 +53,14 @@ export function createCapture(sequence: Sequence, header: ProofHeader, samplers:
       return token
     },
 
-    finish() {
+    finish(lastToken) {
       if (!isSampled) {
         const layers = layerSampler.layers(context, position, depth)
         takeRows(new Map(layers.map((layer) => [layer, [position]])), sequence.extract(layers, position))
       }
-      return samples.sort((a, b) => a.layer - b.layer || a.position - b.position)
+      checkNumSamples(samples.length)
+      samples.sort((a, b) => a.layer - b.layer || a.position - b.position)
+      return { samples, contextDigest: chain.push(lastToken) }
     },
   }
 }

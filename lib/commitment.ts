@@ -6,7 +6,7 @@ import { DEFAULT_CHUNK_SIZE } from './backend'
 import { bindingDigest, contextChain, type ProofHeader } from './binding'
 import { type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
 import type { Samplers } from './custom-sampler'
-import { PocError, wrongValue } from './errors'
+import { wrongValue } from './errors'
 import { inForm } from './form'
 import { DIGEST_BYTES } from './hash'
 import { checkHeader } from './header'
@@ -15,7 +15,7 @@ import { type MerkleTree, merkleTree } from './merkle'
 import type { Model } from './model'
 import type { Proof } from './proof'
 import { checkedTokens, type ProofOptions, type ProveOptions, proofHeader, sampledBy } from './prove'
-import { openSequence, type Sequence } from './sequence'
+import { cancelledBy, openSequence, type Sequence } from './sequence'
 
 /** How an opening is computed; nothing of it changes a result. */
 export interface OpenOptions extends Samplers {
@@ -73,21 +73,13 @@ export async function commitWithHeader(
   const { signal, chunkSize = DEFAULT_CHUNK_SIZE[model.backend] } = options
   signal?.throwIfAborted()
   const sequence = openSequence(model, header, null, ids.length - 1, chunkSize)
-  const abort = () => sequence.cancel()
-  signal?.addEventListener('abort', abort, { once: true })
-  try {
+  return await cancelledBy(sequence, signal, async () => {
     const leaves = createLeaves(sequence, header)
     for (let start = 0; start < ids.length - 1; start += chunkSize) {
       await leaves.append(ids.subarray(start, Math.min(start + chunkSize, ids.length - 1)))
     }
     return await leaves.finish(model, ids)
-  } catch (error) {
-    if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
-    throw error
-  } finally {
-    signal?.removeEventListener('abort', abort)
-    sequence.cancel()
-  }
+  })
 }
 
 /** The proof that a beacon asks for, made by whoever has the model and the claim: the claim is committed to again. */

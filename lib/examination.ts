@@ -13,7 +13,7 @@ import { parseProfile } from './parse-profile'
 import type { Pass } from './pass'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
-import type { Proof } from './proof'
+import { type Proof, proofDigest } from './proof'
 import { canReplay, outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers, replayPositions } from './replay'
 import { createReport, type Report } from './report'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
@@ -54,7 +54,8 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
   checkLength(model, proof) // before a plan is laid out, which takes a moment for a million tokens
   const planned = planPass(proof, demands)
   const { plan, whole, replayed } = planned
-  const report = createReport(model, proof, plan)
+  const digest = proofDigest(proof)
+  const report = createReport(model, proof, digest, plan)
   const contradictions = structuralReasons(model, proof, plan, demands)
   if (contradictions.length > 0) return { verdict: report('rejected', contradictions) }
   const tolerance = toleranceFor(proof, plan, model, demands)
@@ -69,7 +70,8 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
     const message = `the plan costs ${flops} FLOPs, over ${maxFlops}`
     return { verdict: report('inconclusive', [{ code: 'limit_exceeded', message }]) }
   }
-  return openExamination(model, proof, planned, tolerance, demands)
+  const full = createReport(model, proof, digest, plan, whole, tolerance)
+  return openExamination(model, proof, planned, full, tolerance, demands)
 }
 
 function checkLength(model: Model, { tokens }: Proof): void {
@@ -115,11 +117,11 @@ function openExamination(
   model: Model,
   proof: Proof,
   { plan, whole, replayed }: PassPlan,
+  report: Report,
   tolerance: ToleranceProfile | null,
   demands: Demands,
 ): OpenExamination {
   const { header } = proof
-  const report: Report = createReport(model, proof, plan, whole, tolerance)
   const { numLayers } = model.config
   const isDigest = header.form === 'digest'
   const matcher = matcherOf(proof, plan, tolerance)

@@ -4,13 +4,12 @@ import { DEFAULT_CHUNK_SIZE } from './backend'
 import type { ProofHeader } from './binding'
 import { createCapture } from './capture'
 import { type Commitment, createLeaves } from './commitment'
-import { PocError, wrongValue } from './errors'
+import { wrongValue } from './errors'
 import type { Model } from './model'
-import { createPlan } from './plan'
 import { checkTokens } from './prefill'
 import type { Proof } from './proof'
 import { checkFinite, type ProofOptions, proofHeader, proofOf, tokenIds } from './prove'
-import { openSequence } from './sequence'
+import { cancelledBy, openSequence } from './sequence'
 
 export interface GenerateOptions extends ProofOptions {
   /** At least 1; prompt and output must fit into the context. */
@@ -72,9 +71,7 @@ export async function generate(
   const header = generationHeader(model, ids.length, options)
   signal?.throwIfAborted()
   const sequence = openSequence(model, header, header.sampling, ids.length + maxNewTokens - 1, chunkSize)
-  const abort = () => sequence.cancel()
-  signal?.addEventListener('abort', abort, { once: true })
-  try {
+  return await cancelledBy(sequence, signal, async () => {
     if (options.commit) {
       const leaves = createLeaves(sequence, header)
       const grown = await grow(leaves, ids, header, options)
@@ -82,16 +79,10 @@ export async function generate(
     }
     const capture = createCapture(sequence, header, options)
     const grown = await grow(capture, ids, header, options)
-    const samples = capture.finish()
+    const { samples, ...bound } = capture.finish(grown.tokens[grown.tokens.length - 1])
     checkFinite(samples, header.kvDtype)
-    return { ...grown, proof: proofOf(header, grown.tokens, createPlan(header, grown.tokens, options), samples) }
-  } catch (error) {
-    if (signal?.aborted && error instanceof PocError && error.code === 'ABORTED') throw signal.reason
-    throw error
-  } finally {
-    signal?.removeEventListener('abort', abort)
-    sequence.cancel()
-  }
+    return { ...grown, proof: proofOf(header, grown.tokens, bound, samples) }
+  })
 }
 
 /** Token by token, until the header's rule ends it. */

@@ -1,5 +1,5 @@
 // The options that all long-running functions share, checked before any work is done.
-import { wrongValue } from './errors'
+import { PocError, wrongValue } from './errors'
 
 /** Options that several functions share; `unknown` where a caller may have got it wrong. */
 interface RunOptions {
@@ -53,4 +53,9 @@ export function checkOptions(options: unknown): void {
   const isStore = typeof (seen as Set<string>)?.has === 'function' && typeof (seen as Set<string>)?.add === 'function'
   must('seen', seen, 'an object with has() and add()', isStore)
   must('maxFlops', maxFlops, 'a number that is not negative', typeof maxFlops === 'number' && maxFlops >= 0)
+}
+
+/** The signal's reason in the place of the error by which an aborted run ends. */
+export function reasonOf(error: unknown, signal: AbortSignal | undefined): unknown {
+  return signal?.aborted && error instanceof PocError && error.code === 'ABORTED' ? signal.reason : error
 }

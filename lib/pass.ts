@@ -5,6 +5,7 @@ import { PocError } from './errors'
 import { type KvDtype, type LayerSamples, vectorBytes } from './kv'
 import type { Model } from './model'
 import { flattened, type NativePart, type NativePrefill, type NativeSampling, REPLAY_VALUES } from './native'
+import { reasonOf } from './options'
 import type { Plan } from './plan'
 
 /** A sequence of a pass. */
@@ -109,11 +110,6 @@ export function openPass(model: Model, parts: readonly PassPart[], options: Pass
     return out
   }
   return { layers, drop: (part) => run.drop(part), replay }
-}
-
-/** The signal's reason in the place of the error by which an aborted run ends. */
-function reasonOf(error: unknown, signal: AbortSignal | undefined): unknown {
-  return signal?.aborted && error instanceof PocError && error.code === 'ABORTED' ? signal.reason : error
 }
 
 function openRun(model: Model, parts: NativePart[], kvDtype: KvDtype, chunkSize: number): NativePrefill {

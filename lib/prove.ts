@@ -123,11 +123,23 @@ export async function proveWithHeader(
   return proofOf(header, ids, plan, samples)
 }
 
-/** A proof whose positions come from the context, from the vectors at them. */
-export function proofOf(header: ProofHeader, tokens: Uint32Array, plan: Plan, samples: KvSample[]): Proof {
-  const contextDigest = hexFrom(plan.contextDigest)
-  const carried = inForm(header, plan.contextDigest, samples)
-  return { header, tokens, contextDigest, ...carried, root: '', beacon: '', path: new Uint8Array(0) }
+/** A proof whose positions come from the context, from its digest at the last token and the vectors at them. */
+export function proofOf(
+  header: ProofHeader,
+  tokens: Uint32Array,
+  { contextDigest }: Pick<Plan, 'contextDigest'>,
+  samples: KvSample[],
+): Proof {
+  const carried = inForm(header, contextDigest, samples)
+  return {
+    header,
+    tokens,
+    contextDigest: hexFrom(contextDigest),
+    ...carried,
+    root: '',
+    beacon: '',
+    path: new Uint8Array(0),
+  }
 }
 
 /** The vectors that a plan asks for, by one prefill; a NaN or an infinity among them is an error. */

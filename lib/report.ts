@@ -6,7 +6,7 @@ import type { MatchResult } from './matcher'
 import type { Model } from './model'
 import type { Plan } from './plan'
 import { profileDigest } from './profile-signature'
-import { type Proof, proofDigest } from './proof'
+import type { Proof } from './proof'
 import type { ToleranceProfile } from './tolerance'
 import type { Reason, TokenReplay, Verdict, VerdictStatus } from './verdict'
 
@@ -19,17 +19,18 @@ export type Report = (
 ) => Verdict
 
 /**
+ * @param digest - The proof's: it takes encoding all of it.
  * @param plan - The proof's samples.
  * @param whole - What the pass computes: the same, and where tokens are replayed.
  */
 export function createReport(
   model: Model,
   proof: Proof,
+  digest: string,
   plan: Plan,
   whole: Plan = plan,
   tolerance: ToleranceProfile | null = null,
 ): Report {
-  const digest = proofDigest(proof)
   const shareOf = (layers: number, replay: TokenReplay | null) => {
     if (layers === 0) return 0
     const spent = replay

@@ -4,9 +4,10 @@ import type { ProofHeader, SamplingParams } from './binding'
 import { PocError } from './errors'
 import { taggedHash } from './hash'
 import { bytesOf } from './hex'
-import { type VectorShape, vectorBytes } from './kv'
+import { vectorBytes } from './kv'
 import type { Model } from './model'
 import { flattened, type NativeSampling, type NativeSequence } from './native'
+import { reasonOf } from './options'
 
 /** Sampled rows of several layers, one layer after another, positions ascending. */
 export interface Rows {
@@ -51,7 +52,7 @@ export function openSequence(
   const emptyRows = (counts: Iterable<[layer: number, count: number]>): Rows => {
     const bytes = { k: 0, v: 0 }
     for (const [layer, count] of counts) {
-      const size = vectorBytes(model.config as VectorShape, kvDtype, layer)
+      const size = vectorBytes(model.config, kvDtype, layer)
       bytes.k += count * size.k
       bytes.v += count * size.v
     }
@@ -95,5 +96,23 @@ function openNative(
     return new (addon().Sequence)(model.native, kvDtype, capacity, chunkSize)
   } catch (error) {
     throw fromNative(error)
+  }
+}
+
+/** Work on a sequence that a signal cancels; cancelled, it rejects with the signal's reason. Nothing of it is kept. */
+export async function cancelledBy<T>(
+  sequence: Sequence,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  const abort = () => sequence.cancel()
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    return await work()
+  } catch (error) {
+    throw reasonOf(error, signal)
+  } finally {
+    signal?.removeEventListener('abort', abort)
+    sequence.cancel()
   }
 }
