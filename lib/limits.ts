@@ -37,5 +37,5 @@ export function integerIn(value: unknown, min: number, max: number, where: strin
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
     throw wrongValue(code, where, `an integer in ${min}..${max}`, value)
   }
-  return value
+  return value + 0 // -0 is 0, as every encoding has it
 }

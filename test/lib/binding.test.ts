@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { bindingDigest, contextChain, type ProofHeader } from '../../lib/binding'
 import { PocError } from '../../lib/errors'
-import { encodeHeader } from '../../lib/header'
+import { checkHeader, encodeHeader } from '../../lib/header'
 import { anyHeader, anyTokens, bytes, cbor, contexts, H, headerMap, hex, SMALL_HEADER } from './second-implementation'
 import file from '../vectors/binding.json'
 
@@ -46,6 +46,11 @@ test('any header and tokens give the digests of the second implementation', () =
     }),
     { numRuns: 200 },
   )
+})
+
+test('a header has no -0, which its encoding could not keep', () => {
+  const header = checkHeader({ ...SMALL_HEADER, ...withSampling({ topK: -0 }) }, 'INVALID_ARGUMENT')
+  expect(header.sampling?.topK).toBe(0)
 })
 
 test('every field is bound', () => {
