@@ -61,16 +61,16 @@ export function costThroughLayer(plan: Plan, config: ModelConfig, layer: number)
   integerIn(layer, -1, plan.deepestLayer, 'layer', 'INVALID_ARGUMENT')
   const cone = dependencyCone(plan)
   let flops = 0n
-  for (let l = 0; l < layer; l++) {
-    flops += BigInt(cone[l]) * perPosition.keysAndValues
-    // Behind the last layer, only the rows that are asked for are completed.
-    const hidden = l + 1 === config.numLayers ? plan.layers.get(l + 1) : undefined
-    const pairs = hidden ? hidden.reduce((sum, p) => sum + seenBy(p, config), 0n) : causalPairs(cone[l + 1], config)
-    flops += BigInt(hidden?.length ?? cone[l + 1]) * perPosition.rest + perPosition.pair * pairs
+  for (let l = 0; l <= layer; l++) {
+    const { keys, beyond } = cone[l]
+    const positions = BigInt(keys + beyond.length)
+    if (l < config.numLayers) flops += positions * perPosition.keysAndValues
+    if (l === 0) continue
+    // What the layer before has still to do for them.
+    const pairs = causalPairs(keys, config) + BigInt(beyond.reduce((sum, p) => sum + keysSeenBy(p, config), 0))
+    flops += positions * perPosition.rest + pairs * perPosition.pair
   }
-  if (layer === config.numLayers) return Number(flops)
-  const extracted = layer < 0 ? 0 : layer < plan.deepestLayer ? cone[layer] : (plan.layers.get(layer)?.length ?? 0)
-  return Number(flops + BigInt(extracted) * perPosition.keysAndValues)
+  return Number(flops)
 }
 
 /** FLOPs of the output head at so many positions: what token replay costs beside their final hidden states. */
@@ -87,14 +87,21 @@ export function fullPrefillCost(plan: Pick<Plan, 'numPositions'>, config: ModelC
   return Number(BigInt(config.numLayers) * layer)
 }
 
-/** For each layer up to the deepest: how many positions, from 0 on, it or a deeper one needs as input. */
-function dependencyCone(plan: Plan): number[] {
-  const cone: number[] = new Array(plan.deepestLayer + 1).fill(0)
-  let needed = 0
+/** Positions that are computed at a layer: the first `keys`, which deeper layers need, and samples beyond them. */
+interface Needed {
+  keys: number
+  beyond: Uint32Array
+}
+
+/** For each layer up to the deepest. */
+function dependencyCone(plan: Plan): Needed[] {
+  const cone: Needed[] = new Array(plan.deepestLayer + 1)
+  let keys = 0
   for (let layer = plan.deepestLayer; layer >= 0; layer--) {
-    const positions = plan.layers.get(layer)
-    if (positions) needed = Math.max(needed, positions[positions.length - 1] + 1)
-    cone[layer] = needed
+    const positions = plan.layers.get(layer) ?? new Uint32Array()
+    const beyond = positions.filter((position) => position >= keys)
+    cone[layer] = { keys, beyond }
+    keys = Math.max(keys, 1 + (positions.at(-1) ?? -1))
   }
   return cone
 }
@@ -121,8 +128,8 @@ export function causalPairs(count: number, config: ModelConfig): bigint {
 }
 
 /** Keys that a query at `position` sees. */
-function seenBy(position: number, config: ModelConfig): bigint {
-  return BigInt(config.slidingWindow === null ? position + 1 : Math.min(position + 1, config.slidingWindow))
+function keysSeenBy(position: number, config: ModelConfig): number {
+  return Math.min(position + 1, config.slidingWindow ?? Number.POSITIVE_INFINITY)
 }
 
 function size(config: ModelConfig, name: keyof ModelConfig): bigint {

@@ -22,7 +22,7 @@ export interface LayerStep {
   flops: number
 }
 
-/** The odds of one position, `sampled` or `replayed` with these probabilities, as a run. */
+/** The odds of one position, sampled and replayed with these probabilities, as a run. */
 type Position = (sampled: number, replayed: number) => Run
 
 /**
@@ -50,15 +50,22 @@ export function expectedSteps(
     const [any, before, upTo] = [picked(), picked(layer), picked(layer + 1)]
     const position: Position = (sampled, replayed) => {
       const share = sampled === 1 ? wrongShare.certain : wrongShare.free
-      const mixed = (given: typeof any) => given.right + share * (given.wrong - given.right)
-      return onePosition({ sampled, any: mixed(any), before: mixed(before), upTo: mixed(upTo), replayed })
+      const mixed = (given: typeof any) => sampled * (given.right + share * (given.wrong - given.right))
+      const [mayBeAny, mayBeBefore, mayBeUpTo] = [any, before, upTo].map((given) => 1 - sampled + mixed(given))
+      const replay = replayed * mayBeUpTo // a sample of the virtual layer
+      const isVirtual = layer === numLayers
+      return onePosition({
+        nothing: (1 - replayed) * mayBeBefore,
+        sample: (1 - replayed) * (mayBeUpTo - mayBeBefore) + (isVirtual ? replay : 0),
+        deeper: isVirtual ? 0 : mayBeAny - mayBeUpTo + replay,
+      })
     }
     const low = runOf(sequence, position, 0, split)
     const high = runOf(sequence, position, split, sequence.numPositions)
-    const all = joined(low, high)
-    if (all.missed === 0) return { computed: 0, flops: 0 }
-    const flops = config === null ? 0 : stepFlops(layer, numLayers, { low, high, all }, config)
-    return { computed: all.some / all.missed, flops: flops / all.missed }
+    const { missed, some } = joined(low, high)
+    if (missed === 0) return { computed: 0, flops: 0 }
+    const flops = config === null ? 0 : stepFlops(layer, numLayers, low, high, config)
+    return { computed: some / missed, flops: flops / missed }
   })
 }
 
@@ -70,16 +77,16 @@ function wrongShares({ numPositions, ...sampling }: SequenceOdds, { count, choic
   return { certain: forced / certain, free: free === 0 ? 0 : (count - forced) / free }
 }
 
-/** Positions up to the sliding window are in `low`: n of them have n (n + 1) / 2 pairs, each further one a window. */
-function stepFlops(layer: number, numLayers: number, runs: Record<'low' | 'high' | 'all', Run>, config: ModelConfig) {
-  const { low, high, all } = runs
+/** Positions up to the sliding window are in `low`: one at p there sees p + 1 keys, each further one a window. */
+function stepFlops(layer: number, numLayers: number, low: Run, high: Run, config: ModelConfig): number {
   const { keysAndValues, rest, pair } = layerFlops(config)
-  // Of the deepest layer, K and V of its samples only; the virtual layer has none.
-  const withKv = layer === numLayers ? 0 : all.last - all.deepestLast + all.deepestSamples
-  if (layer === 0) return Number(keysAndValues) * withKv
-  const inWindow = ((low.lastSquared + low.last) / 2) * high.none
-  const beyond = low.missed * (high.some * Number(causalPairs(low.length, config)) + high.last * low.length)
-  return Number(keysAndValues) * withKv + Number(rest) * all.last + Number(pair) * (inWindow + beyond)
+  const { keys, beyond } = joined(low, high)
+  const kv = layer === numLayers ? 0 : Number(keysAndValues) * (keys + beyond) // the virtual layer has none
+  if (layer === 0) return kv
+  const ofKeys = ((low.keysSquared + low.keys) / 2) * high.noneDeeper
+  const ofKeysBeyond = low.missed * (high.someDeeper * Number(causalPairs(low.length, config)) + high.keys * low.length)
+  const ofSamples = low.beyondPlaces * high.noneDeeper + low.missed * high.beyond * low.length
+  return kv + Number(rest) * (keys + beyond) + Number(pair) * (ofKeys + ofKeysBeyond + ofSamples)
 }
 
 /** Positions `from .. to - 1`. */

@@ -1,37 +1,37 @@
-// Where the last sample of a sequence lies, as expectations over runs of positions that are put together like strings.
+// Which positions a layer is computed for, as expectations over runs of positions that are put together like strings.
 // Every sum here has positive terms only, so that nothing cancels, for 10 positions as for 2^20.
 
-/** Probabilities of one position, for one layer. All are joint with the event that nothing was noticed before it. */
+/**
+ * What one position needs of a layer: nothing of it or of deeper ones, a sample there and nothing deeper, or something
+ * deeper. Probabilities, joint with the event that nothing was noticed before the layer, so that their sum is that
+ * event's.
+ */
 export interface PositionOdds {
-  /** That it is sampled; this one alone is not joint. */
-  sampled: number
-  /** Given that it is sampled: of any samples, of samples before the layer only, of samples up to the layer only. */
-  any: number
-  before: number
-  upTo: number
-  /** That it is replayed, which needs every layer. */
-  replayed: number
+  nothing: number
+  sample: number
+  deeper: number
 }
 
 /**
- * A run of positions; all is joint with the event that nothing was noticed before the layer. `last`: the place in the
- * run, from 1, of the last position for which the layer is needed.
+ * A run of positions; all is joint with the event that nothing was noticed before the layer. `keys`: the place in the
+ * run, from 1, of the last position that needs something deeper; 0 where none does.
  */
 export interface Run {
   length: number
   /** P(nothing was noticed). */
   missed: number
-  /** P(no position needs the layer), P(no position needs a deeper one). */
+  /** P(no position needs the layer), P(some position does). */
   none: number
-  noneDeeper: number
-  /** E[1], E[last], E[last^2], where some position needs the layer. */
   some: number
-  last: number
-  lastSquared: number
-  /** E[1], E[last], E[samples at the layer], where the layer is the deepest one that is needed. */
-  deepest: number
-  deepestLast: number
-  deepestSamples: number
+  /** P(no position needs a deeper one), P(some position does). */
+  noneDeeper: number
+  someDeeper: number
+  /** E[keys], E[keys^2]. */
+  keys: number
+  keysSquared: number
+  /** E[samples beyond the keys], E[the sum of their places]. */
+  beyond: number
+  beyondPlaces: number
 }
 
 /** The run of no positions. */
@@ -39,50 +39,48 @@ export const EMPTY_RUN: Run = Object.freeze({
   length: 0,
   missed: 1,
   none: 1,
-  noneDeeper: 1,
   some: 0,
-  last: 0,
-  lastSquared: 0,
-  deepest: 0,
-  deepestLast: 0,
-  deepestSamples: 0,
+  noneDeeper: 1,
+  someDeeper: 0,
+  keys: 0,
+  keysSquared: 0,
+  beyond: 0,
+  beyondPlaces: 0,
 })
 
 /** The run of one position. */
-export function onePosition({ sampled, any, before, upTo, replayed }: PositionOdds): Run {
-  const idle = 1 - sampled
-  const some = sampled * (any - before) + replayed * (idle + sampled * before)
-  const deepest = sampled * (upTo - before) * (1 - replayed)
+export function onePosition({ nothing, sample, deeper }: PositionOdds): Run {
   return {
     length: 1,
-    missed: idle + sampled * any,
-    none: (idle + sampled * before) * (1 - replayed),
-    noneDeeper: (idle + sampled * upTo) * (1 - replayed),
-    some,
-    last: some,
-    lastSquared: some,
-    deepest,
-    deepestLast: deepest,
-    deepestSamples: deepest,
+    missed: nothing + sample + deeper,
+    none: nothing,
+    some: sample + deeper,
+    noneDeeper: nothing + sample,
+    someDeeper: deeper,
+    keys: deeper,
+    keysSquared: deeper,
+    beyond: sample,
+    beyondPlaces: sample,
   }
 }
 
 /** The run of `low` and then `high`; positions are independent of each other. */
 export function joined(low: Run, high: Run): Run {
   const { length, missed } = low
-  const last = high.last + length * high.some
-  const lastSquared = high.lastSquared + length * (high.last + last)
+  const keys = high.keys + length * high.someDeeper
+  const keysSquared = high.keysSquared + length * (high.keys + keys)
+  const behind = (ofLow: number, ofHigh: number) => ofLow * high.noneDeeper + missed * ofHigh
   return {
     length: length + high.length,
     missed: missed * high.missed,
     none: low.none * high.none,
-    noneDeeper: low.noneDeeper * high.noneDeeper,
     some: low.some * high.none + missed * high.some,
-    last: low.last * high.none + missed * last,
-    lastSquared: low.lastSquared * high.none + missed * lastSquared,
-    deepest: low.deepest * high.none + low.noneDeeper * high.deepest,
-    deepestLast: low.deepestLast * high.none + low.noneDeeper * (high.deepestLast + length * high.deepest),
-    deepestSamples: low.deepestSamples * high.noneDeeper + low.noneDeeper * high.deepestSamples,
+    noneDeeper: low.noneDeeper * high.noneDeeper,
+    someDeeper: behind(low.someDeeper, high.someDeeper),
+    keys: behind(low.keys, keys),
+    keysSquared: behind(low.keysSquared, keysSquared),
+    beyond: behind(low.beyond, high.beyond),
+    beyondPlaces: behind(low.beyondPlaces, high.beyondPlaces + length * high.beyond),
   }
 }
 

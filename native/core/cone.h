@@ -44,9 +44,9 @@ struct Span {
 };
 
 // The dependency cone of a pass over one or several sequences, whose rows follow one another. A row of a
-// layer needs only rows before it in its own sequence, so what is needed at a layer are leading rows of
-// each part: up to the last position sampled at this layer or a deeper one, and all that is shared with a part
-// that goes through the layer.
+// layer needs only rows before it in its own sequence, so what is needed at a layer are the rows sampled there, and
+// as keys leading rows of each part: up to the last position sampled at a deeper layer, and all that is shared with
+// a part that goes through the layer.
 class Cone {
  public:
   // `num_layers`: the model's.
@@ -60,39 +60,44 @@ class Cone {
   size_t num_layers() const { return num_layers_; }
   // Whether the virtual layer is sampled; num_layers() is then the model's.
   bool virtual_layer() const { return !sampled_[num_layers_].empty(); }
-  // Rows that need K and V at `layer`; at num_layers(), those whose hidden state is wanted. Rows are joined where few
+  // Rows that are needed at `layer`; at num_layers(), those whose hidden state is wanted. Rows are joined where few
   // lie between them: to compute those as well costs less than to go through the layer's weights once more.
   std::vector<Span> rows(size_t layer) const;
-  // Whether only the sampled rows are needed at `layer`, and of them only K and V.
+  // Whether `layer`, which may be num_layers(), is the end of the cone: nothing attends to its keys, and only what is
+  // sampled there is needed. Then rows() and segments() count places in sampled_rows(), where rows lie densely.
   bool only_samples(size_t layer) const;
   // Rows sampled at `layer`, which may be num_layers(), ascending, each once.
   const std::vector<uint32_t>& sampled_rows(size_t layer) const { return sampled_[layer]; }
   // For each sample of `layer`, parts in order, positions ascending: its place in sampled_rows().
   std::vector<uint32_t> sample_places(size_t layer) const;
-  // Rows first_row .. of the pass, cut where parts end; rows are counted from first_row. Valid as long as the cone.
-  std::vector<Segment> segments(size_t first_row, size_t rows) const;
+  // Rows first_row .. of those at `layer`, cut where parts end or positions do not follow one another; rows are counted
+  // from first_row. Valid as long as the cone.
+  std::vector<Segment> segments(size_t layer, size_t first_row, size_t rows) const;
 
  private:
-  // Leading rows of a range, itself or one that it continues.
-  struct Need {
-    size_t layer, range, rows;
+  // A sampled row, and the part that samples it: the row's own, or one that continues it.
+  struct Sampled {
+    uint32_t row, part;
   };
   struct Range {
     size_t first_row, rows, first_position, first_slot, parent;
     Wanted wanted;
     std::vector<SharedKeys> shared;
-    std::vector<Need> needs;           // for its samples
-    std::vector<uint32_t> final_rows;  // that it samples at the virtual layer, of itself or of those it continues
-    std::vector<size_t> needed;        // at each layer, the virtual one too: leading rows
+    bool dropped;
+    std::vector<size_t> keys;  // at each layer: leading rows that are attended to
   };
   void add(const Part& part);
   void add_samples(size_t range, const SampleRequest& samples);
   std::vector<SharedKeys> shared_keys(const Part& part) const;
-  void count_needed();
-  std::vector<uint32_t> final_rows() const;
+  size_t range_of(size_t row) const;
+  Segment segment(size_t range, size_t place, size_t row, size_t rows) const;
+  void count_keys();
+  template <class F>
+  void for_wanted(size_t layer, F f) const;
 
   std::vector<Range> ranges_;
-  std::vector<std::vector<uint32_t>> asked_, sampled_;  // at each layer: rows in the parts' order; see sampled_rows()
+  std::vector<std::vector<Sampled>> asked_;     // at each layer, the virtual one too, in the parts' order
+  std::vector<std::vector<uint32_t>> sampled_;  // see sampled_rows()
   size_t num_rows_ = 0, num_layers_ = 0;
 };
 

@@ -36,8 +36,8 @@ Prefill::Prefill(const Model& model, Ops& ops, KvCache& cache, const std::vector
 }
 
 // Everything that ops index with, in one copy: tokens, positions and slots of the rows; for each sampled
-// layer, which sample a row becomes; for a deepest layer that needs only its samples, and for the virtual one, their
-// rows and positions instead, and the numbers 0, 1, ..
+// layer, which sample a row becomes; for the end of the cone, where it has only samples, and for the virtual layer,
+// their rows and positions instead, and the numbers 0, 1, ..
 void Prefill::upload_lists(const std::vector<Part>& parts) {
   const size_t rows = cone_.num_rows(), last = cone_.num_layers() - 1;
   std::vector<uint32_t> all, positions, slots;
@@ -73,9 +73,9 @@ void Prefill::upload_lists(const std::vector<Part>& parts) {
   for (const size_t start : starts)
     sample_lists_.push_back(start > 0 ? reinterpret_cast<const int32_t*>(base + start) : nullptr);
   gathered_rows_ = base + gathered_at;
-  gathered_samples_ = reinterpret_cast<const int32_t*>(gathered_rows_ + 2 * gathered.size());
+  gathered_positions_ = gathered_rows_ + gathered.size();
+  gathered_samples_ = reinterpret_cast<const int32_t*>(gathered_positions_ + gathered.size());
   rope_ = make_rope(base + rows, rows);
-  if (cone_.only_samples(last)) gathered_rope_ = make_rope(gathered_rows_ + gathered.size(), gathered.size());
 }
 
 Prefill::RopeRows Prefill::make_rope(const uint32_t* positions, size_t count) {
@@ -129,34 +129,48 @@ void Prefill::write_kv(size_t layer) {
   end_samples(sampled);
 }
 
+// The residual stream goes on with the rows that are sampled at the end of the cone, densely: what the layer before
+// has still to do is done for them alone.
+void Prefill::keep_sampled_rows() {
+  const size_t end = cone_.num_layers() - (cone_.virtual_layer() ? 0 : 1), cols = model_.config.hidden_size;
+  const size_t count = cone_.sampled_rows(end).size();
+  if (count == hidden_.rows) return;  // they lie as they must
+  std::unique_ptr<Buffer> buffer = model_.backend->allocate(count * model_.backend->row_stride(cols) * sizeof(float));
+  const Rows kept = rows_in(*buffer, count, cols);
+  ops_.gather(hidden_, gathered_rows_, kept);
+  hidden_buffer_ = std::move(buffer);
+  hidden_ = kept;
+  rope_ = make_rope(gathered_positions_, count);
+}
+
 void Prefill::write_sampled_kv(size_t layer) {
+  if (layer == 0) keep_sampled_rows();
   const LayerWeights& w = layers_.layer(layer);
   RopeKvArgs all = {};
   all.cache = cache_.layer(layer);
-  all.cache.k = all.cache.v = nullptr;  // nothing deeper reads them
+  all.cache.k = all.cache.v = nullptr;  // nothing attends to them
   const std::shared_ptr<Buffer> sampled = begin_samples(layer, &all);
-  for_chunks({{0, samples_.num_rows}}, [&](size_t row, size_t count) {
-    const Rows gathered = scratch(1, count, model_.config.hidden_size);
+  for_chunks(cone_.rows(layer), [&](size_t row, size_t count) {
     const Rows normed = scratch(0, count, model_.config.hidden_size);
-    ops_.gather(hidden_, gathered_rows_ + row, gathered);
-    ops_.rmsnorm(gathered, w.input_norm.data(), eps(), normed);
+    ops_.rmsnorm(hidden_.from(row, count), w.input_norm.data(), eps(), normed);
     RopeKvArgs args = all;
     args.samples = gathered_samples_ + row;
-    rotate_by(gathered_rope_, row, &args);
+    rotate_by(rope_, row, &args);
     project_kv(w, normed, args);
   });
   end_samples(sampled);
 }
 
-// Sampled rows of the virtual layer: gathered, and through the final norm.
+// Sampled rows of the virtual layer, through the final norm.
 void Prefill::write_final() {
   const size_t layer = cone_.num_layers(), cols = model_.config.hidden_size, rows = cone_.sampled_rows(layer).size();
   const size_t stride = model_.backend->row_stride(cols) * sizeof(float);
   final_buffer_ = model_.backend->allocate(rows * stride);
   final_ = rows_in(*final_buffer_, rows, cols);
+  const bool kept = cone_.only_samples(layer);
   for_chunks({{0, rows}}, [&](size_t row, size_t count) {
-    const Rows gathered = scratch(1, count, cols);
-    ops_.gather(hidden_, gathered_rows_ + row, gathered);
+    const Rows gathered = kept ? hidden_.from(row, count) : scratch(1, count, cols);
+    if (!kept) ops_.gather(hidden_, gathered_rows_ + row, gathered);
     ops_.rmsnorm(gathered, model_.weights.final_norm.data(), eps(), final_.from(row, count));
   });
   samples_ = {layer, rows, cols * sizeof(float), 0, stride, nullptr, cone_.sample_places(layer)};
@@ -201,6 +215,7 @@ void Prefill::project_kv(const LayerWeights& w, Rows normed, RopeKvArgs args) {
 // Attention and MLP of a layer whose K and V are in the cache, for the rows that deeper layers need.
 void Prefill::finish(size_t layer) {
   const LayerWeights& w = layers_.layer(layer);
+  if (cone_.only_samples(layer + 1)) keep_sampled_rows();
   for_chunks(cone_.rows(layer + 1), [&](size_t row, size_t count) {
     attend(w, layer, row, count);
     feed_forward(w, row, count);
@@ -221,7 +236,7 @@ void Prefill::attend(const LayerWeights& w, size_t layer, size_t row, size_t cou
   ops_.rope_kv(rotate);
 
   const Rows heads = scratch(2, count, c.q_size());
-  const std::vector<Segment> segments = cone_.segments(row, count);
+  const std::vector<Segment> segments = cone_.segments(layer + 1, row, count);
   ops_.attention({rotate.q, heads, rotate.cache, segments.data(), segments.size(), c.sliding_window});
   ops_.matmul(heads, w.o, normed);
   ops_.add(x, normed);

@@ -63,6 +63,7 @@ class Prefill {
   void for_chunks(const std::vector<Span>& spans, F f);
   void write_kv(size_t layer);
   void write_sampled_kv(size_t layer);
+  void keep_sampled_rows();
   void write_final();
   std::shared_ptr<Buffer> begin_samples(size_t layer, RopeKvArgs* args);
   void end_samples(const std::shared_ptr<Buffer>& sampled);
@@ -87,14 +88,14 @@ class Prefill {
   LayerSamples samples_;
   // Index lists in the backend's memory, see upload_lists().
   std::unique_ptr<Buffer> lists_;
-  const uint32_t *tokens_ = nullptr, *slots_ = nullptr, *gathered_rows_ = nullptr;
+  const uint32_t *tokens_ = nullptr, *slots_ = nullptr, *gathered_rows_ = nullptr, *gathered_positions_ = nullptr;
   const int32_t* gathered_samples_ = nullptr;
   std::vector<const int32_t*> sample_lists_;  // at each layer: null, or (rows)
   std::unique_ptr<Buffer> hidden_buffer_, scratch_[3];
   std::shared_ptr<Buffer> final_buffer_;
-  RopeRows rope_, gathered_rope_;  // of all rows; of a deepest layer's samples
-  Rows hidden_;                    // (rows, hidden_size): the residual stream
-  Rows final_;                     // see final_rows()
+  RopeRows rope_;
+  Rows hidden_;  // (rows, hidden_size): the residual stream; from keep_sampled_rows() on, of sampled rows alone
+  Rows final_;   // see final_rows()
 };
 
 }  // namespace poc

@@ -236,20 +236,27 @@ void a_cone_counts_the_rows_that_deeper_samples_need() {
   CHECK(cone.num_layers() == 4 && cone.num_rows() == 10);
   CHECK(rows_at(cone, 0) == Rows({{0, 10}}) && rows_at(cone, 1) == Rows({{0, 7}}) &&
         rows_at(cone, 2) == Rows({{0, 7}}));
-  CHECK(rows_at(cone, 3) == Rows({{0, 5}}) && rows_at(cone, 4).empty());
   CHECK(cone.only_samples(3) && !cone.only_samples(2));
+  CHECK(rows_at(cone, 3) == Rows({{0, 2}}) && rows_at(cone, 4).empty(), "at the end, places of samples");
+  CHECK(cone.sampled_rows(3) == (std::vector<uint32_t>{0, 4}));
+  // A sample behind all that deeper ones attend to: alone, unless few rows lie between.
+  const std::vector<uint32_t> many(100);
+  CHECK(rows_at(Cone({{many, {{1, 2}, {{3, 50, 99}, {7}}}}}, 8), 1) == Rows({{0, 8}, {50, 1}, {99, 1}}));
+  CHECK(rows_at(Cone({{many, {{1, 2}, {{24, 99}, {7}}}}}, 8), 1) == Rows({{0, 25}, {99, 1}}));
   const Cone full({{ten, {{2}, {{6}}}, 5, 0, Wanted::cache}}, 3);
   CHECK(rows_at(full, 0) == Rows({{0, 10}}) && rows_at(full, 2) == Rows({{0, 10}}) && rows_at(full, 3).empty());
   CHECK(!full.only_samples(2));
   const Cone next({{ten, {}, 5, 0, Wanted::hidden}, {ten, {{1}, {{3}}}, 0, 64, Wanted::samples}}, 3);
   CHECK(rows_at(next, 2) == Rows({{0, 10}}) && rows_at(next, 3) == Rows({{9, 1}}) && !next.only_samples(2));
-  const Segment last = next.segments(9, 1).at(0);
+  const Segment last = next.segments(3, 9, 1).at(0);
   CHECK(last.first_row == 0 && last.rows == 1 && last.first_position == 14);
   // Behind one another: the first ends at layer 1, so that the rows of the second stand alone below it.
   const Cone two({{ten, {{1}, {{9}}}, 0, 0, Wanted::samples}, {ten, {{3}, {{2, 5}}}, 0, 64, Wanted::samples}}, 8);
-  CHECK(rows_at(two, 1) == Rows({{0, 16}}) && rows_at(two, 2) == Rows({{10, 6}}) && rows_at(two, 4).empty());
-  CHECK(two.sampled_rows(3) == (std::vector<uint32_t>{12, 15}));
-  const std::vector<Segment> segments = two.segments(8, 5);
+  CHECK(rows_at(two, 0) == Rows({{0, 16}}) && rows_at(two, 1) == Rows({{9, 7}}) && rows_at(two, 2) == Rows({{10, 6}}));
+  CHECK(two.sampled_rows(3) == (std::vector<uint32_t>{12, 15}) && rows_at(two, 3) == Rows({{0, 2}}));
+  const std::vector<Segment> ends = two.segments(3, 0, 2);
+  CHECK(ends.size() == 2 && ends[1].first_row == 1 && ends[1].rows == 1 && ends[1].first_position == 5);
+  const std::vector<Segment> segments = two.segments(1, 8, 5);
   CHECK(segments.size() == 2 && segments[0].rows == 2 && segments[0].first_position == 8);
   CHECK(segments[1].first_row == 2 && segments[1].rows == 3 && segments[1].first_position == 0 &&
         segments[1].first_slot == 64);
@@ -263,11 +270,11 @@ void a_cone_needs_what_parts_share_as_deep_as_they_go() {
   CHECK(lay_out(&parts, 32) == 96 && parts[0].first_slot == 0 && parts[1].first_slot == 32);
   Cone cone(parts, 8);
   CHECK(cone.num_rows() == 68 && cone.num_layers() == 4);
-  CHECK(rows_at(cone, 0) == Rows({{0, 68}}) && rows_at(cone, 1) == Rows({{0, 68}}));
+  CHECK(rows_at(cone, 0) == Rows({{0, 68}}) && rows_at(cone, 1) == Rows({{0, 32}, {59, 9}}));
   CHECK(rows_at(cone, 2) == Rows({{0, 32}, {60, 8}}));
-  CHECK(rows_at(cone, 3) == Rows({{60, 8}}) && cone.only_samples(3));  // nothing attends to the last layer's keys
+  CHECK(rows_at(cone, 3) == Rows({{0, 1}}) && cone.only_samples(3));  // nothing attends to the last layer's keys
   CHECK(cone.sampled_rows(0) == (std::vector<uint32_t>{5, 64}) && cone.sampled_rows(3) == std::vector<uint32_t>{67});
-  const std::vector<Segment> segments = cone.segments(58, 5);
+  const std::vector<Segment> segments = cone.segments(0, 58, 5);
   CHECK(segments.size() == 2 && segments[0].num_shared == 0 && segments[1].first_row == 2);
   CHECK(segments[1].first_position == 32 && segments[1].first_slot == 32 && segments[1].num_shared == 1);
   CHECK(segments[1].shared[0].end == 32 && segments[1].shared[0].first_slot == 0);
@@ -285,26 +292,31 @@ void a_cone_needs_what_parts_share_as_deep_as_they_go() {
               {tokens(8), deeper, 64, 0, Wanted::samples, 1}},
              8);
   chain.drop({1});
-  CHECK(rows_at(chain, 2) == Rows({{0, 72}}) && rows_at(chain, 3) == Rows({{64, 8}}));
+  CHECK(rows_at(chain, 2) == Rows({{0, 72}}) && rows_at(chain, 3) == Rows({{1, 1}}));
   // Sixteen rows between two parts are computed rather than going through the weights twice; seventeen are not.
   const Part before{tokens(20), {{2}, {{3}}}}, behind{tokens(5), {{2}, {{4}}}};
   CHECK(rows_at(Cone({before, behind}, 3), 1) == Rows({{0, 25}}));
   CHECK(rows_at(Cone({{tokens(21), before.samples}, behind}, 3), 1) == Rows({{0, 4}, {21, 5}}));
+  const Cone ends({before, behind}, 3);
+  CHECK(ends.segments(2, 0, 2).size() == 2, "rows of two parts are two segments");
 }
 
 void a_cone_needs_few_rows_behind_the_last_layer() {
   const std::vector<uint32_t> many(100);
-  // Sampled at the virtual layer alone: K and V of all rows up to the last one, then spans of what is sampled.
+  // Sampled at the virtual layer alone: K and V of all rows up to the last one, then what is sampled, densely.
   Cone cone({{many, {{3}, {{4, 20, 60, 61, 78, 95}}}}}, 3);
   CHECK(cone.virtual_layer() && cone.num_layers() == 3 && !cone.only_samples(2));
   CHECK(rows_at(cone, 0) == Rows({{0, 96}}) && rows_at(cone, 2) == Rows({{0, 96}}));
-  CHECK(rows_at(cone, 3) == Rows({{4, 17}, {60, 36}}), "16 rows between are joined");
+  CHECK(cone.only_samples(3) && rows_at(cone, 3) == Rows({{0, 6}}));
+  const std::vector<Segment> runs = cone.segments(3, 1, 4);
+  CHECK(runs.size() == 3 && runs[0].rows == 1 && runs[0].first_position == 20 && runs[2].first_position == 78);
+  CHECK(runs[1].first_row == 1 && runs[1].rows == 2 && runs[1].first_position == 60);
   CHECK(cone.sampled_rows(3) == (std::vector<uint32_t>{4, 20, 60, 61, 78, 95}));
   cone.drop({0});
   CHECK(rows_at(cone, 0).empty() && rows_at(cone, 3).empty() && cone.virtual_layer());
   // With the last layer sampled too, and behind 17 rows.
   const Cone both({{many, {{2, 3}, {{97}, {2, 20}}}}}, 3);
-  CHECK(rows_at(both, 2) == Rows({{0, 98}}) && rows_at(both, 3) == Rows({{2, 1}, {20, 1}}));
+  CHECK(rows_at(both, 2) == Rows({{0, 21}, {97, 1}}) && rows_at(both, 3) == Rows({{0, 2}}));
   const Cone last({{many, {{2}, {{97}}}}}, 3);
   CHECK(!last.virtual_layer() && last.only_samples(2));
   // A position that is shared belongs to its owner's row, which needs nothing behind it.
@@ -315,11 +327,12 @@ void a_cone_needs_few_rows_behind_the_last_layer() {
   lay_out(&parts, 32);
   Cone shared(parts, 3);
   CHECK(rows_at(shared, 2) == Rows({{0, 32}, {64, 10}}));
-  CHECK(rows_at(shared, 3) == Rows({{10, 1}, {69, 5}}));
+  CHECK(rows_at(shared, 3) == Rows({{0, 3}}));
   CHECK(shared.sampled_rows(3) == (std::vector<uint32_t>{10, 69, 73}));
   CHECK(shared.sample_places(3) == (std::vector<uint32_t>{0, 1, 0, 2}));
   shared.drop({1});
-  CHECK(rows_at(shared, 2) == Rows({{0, 32}, {72, 2}}) && rows_at(shared, 3) == Rows({{10, 1}, {73, 1}}));
+  CHECK(rows_at(shared, 2) == Rows({{0, 32}, {72, 2}}) && rows_at(shared, 3) == Rows({{0, 3}}),
+        "what is dropped between two others is joined to them");
   // The last row for the next token, beside rows that are sampled.
   const Cone next({{many, {{3}, {{1}}}, 0, 0, Wanted::hidden}}, 3);
   CHECK(rows_at(next, 2) == Rows({{0, 100}}) && rows_at(next, 3) == Rows({{1, 1}, {99, 1}}));
@@ -335,7 +348,7 @@ void runs_of_a_chain_of_parents_are_joined() {
                           {tokens(68), end, 32, 0, Wanted::samples, 3}};
   CHECK(lay_out(&parts, 32) == 64 + 64 + 32 + 64 + 96);
   const Cone cone(parts, 3);
-  const std::vector<Segment> segments = cone.segments(0, cone.num_rows());
+  const std::vector<Segment> segments = cone.segments(0, 0, cone.num_rows());
   const auto runs = [&](size_t part) {
     Rows out;
     for (size_t i = 0; i < segments[part].num_shared; ++i)

@@ -153,20 +153,23 @@ describe('costs', () => {
   /** Counts multiply-adds one by one, from what each computed row needs of the layer before. */
   function countedFlops(plan: Plan, config: ModelConfig, lastLayer: number): number {
     let multiplyAdds = 0
+    const positions = Array.from({ length: plan.numPositions }, (_, i) => i)
     const matmul = (inputs: number, outputs: number) => (multiplyAdds += inputs * outputs)
     const attended = (query: number, key: number) =>
       key <= query && (config.slidingWindow === null || key > query - config.slidingWindow)
-    const sampledFrom = (layer: number) => [...plan.layers].filter(([l]) => l >= layer).flatMap(([, p]) => [...p])
+    /** Whether the state of a position before a layer is needed: by a sample there, or by what attends to its keys. */
+    const isNeeded = (layer: number, position: number): boolean => {
+      if (plan.layers.get(layer)?.includes(position)) return true
+      return layer < plan.deepestLayer && positions.some((query) => query >= position && isNeeded(layer + 1, query))
+    }
     for (let layer = 0; layer <= lastLayer; layer++) {
-      const isDeepest = layer === plan.deepestLayer
-      const greatest = Math.max(...sampledFrom(layer))
-      for (let position = 0; position < plan.numPositions; position++) {
-        const hasKv = isDeepest ? plan.layers.get(layer)!.includes(position) : position <= greatest
-        if (hasKv) for (let i = 0; i < 2; i++) matmul(config.hiddenSize, config.numKvHeads * config.headDim)
-        if (isDeepest || layer === lastLayer || position > Math.max(...sampledFrom(layer + 1))) continue
+      for (const position of positions.filter((one) => isNeeded(layer, one))) {
+        const isVirtual = layer === config.numLayers
+        if (!isVirtual) for (let i = 0; i < 2; i++) matmul(config.hiddenSize, config.numKvHeads * config.headDim)
+        if (layer === 0) continue
         for (let i = 0; i < 2; i++) matmul(config.hiddenSize, config.numHeads * config.headDim)
         for (let i = 0; i < 3; i++) matmul(config.hiddenSize, config.intermediateSize)
-        for (let key = 0; key < plan.numPositions; key++) {
+        for (const key of positions) {
           if (attended(position, key)) for (let i = 0; i < 2; i++) matmul(config.numHeads, config.headDim)
         }
       }
@@ -175,7 +178,7 @@ describe('costs', () => {
   }
 
   const anyPlan = fc
-    .uniqueArray(fc.nat(5), { minLength: 1, maxLength: 6 })
+    .uniqueArray(fc.nat(CONFIG.numLayers), { minLength: 1, maxLength: 6 })
     .chain((layers) =>
       fc.tuple(
         ...[...layers]
@@ -202,12 +205,10 @@ describe('costs', () => {
     )
   })
 
-  test('of a full prefill are those of a plan that samples everything one layer further', () => {
-    const positions = [0, 1, 2, 3, 4, 5, 6]
-    const further = planOf([CONFIG.numLayers, positions])
-    const config = { ...CONFIG, numLayers: CONFIG.numLayers + 1 }
-    const keysAndValues = 4 * CONFIG.hiddenSize * CONFIG.numKvHeads * CONFIG.headDim * positions.length
-    expect(fullPrefillCost(planOf([2, positions]), CONFIG)).toBe(planCost(further, config).flops - keysAndValues)
+  test('of a full prefill are those of a plan that samples everything at the virtual layer', () => {
+    const everything = planOf([CONFIG.numLayers, [0, 1, 2, 3, 4, 5, 6]])
+    expect(fullPrefillCost(everything, CONFIG)).toBe(planCost(everything, CONFIG).flops)
+    expect(planCost(everything, CONFIG).share).toBe(1)
   })
 
   test('are summed up', () => {

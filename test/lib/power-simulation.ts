@@ -65,18 +65,19 @@ interface Spent {
   flops: number
 }
 
-/** Cost up to the samples of a layer; the virtual layer is one more layer, without K and V. */
+/** Cost up to the samples of a layer, which may be the virtual one. */
 function spent(plan: Plan, lastLayer: number, heads: number, config: ModelConfig): Spent {
-  const rows = lastLayer === config.numLayers ? plan.layers.get(lastLayer)!.length : 0
-  const rowFlops = 4 * config.hiddenSize * config.numKvHeads * config.headDim
   const headFlops = 2 * config.hiddenSize * config.vocabSize
-  const flops = costThroughLayer(plan, { ...config, numLayers: config.numLayers + 1 }, lastLayer)
-  return { layers: lastLayer + 1, flops: flops - rows * rowFlops + heads * headFlops }
+  return { layers: lastLayer + 1, flops: costThroughLayer(plan, config, lastLayer) + heads * headFlops }
 }
 
-function mean(costs: Spent[], fullPrefill: number): ExpectedCost {
-  const average = (key: keyof Spent) => costs.reduce((sum, cost) => sum + cost[key], 0) / costs.length
-  return { layers: average('layers'), flops: average('flops'), share: average('flops') / fullPrefill }
+/** `flopsError`: the standard error of `flops`, relative. */
+function mean(costs: Spent[], fullPrefill: number): ExpectedCost & { flopsError: number } {
+  const average = (of: (cost: Spent) => number) => costs.reduce((sum, cost) => sum + of(cost), 0) / costs.length
+  const flops = average((cost) => cost.flops)
+  const variance = average((cost) => (cost.flops - flops) ** 2)
+  const flopsError = Math.sqrt(variance / costs.length) / flops
+  return { layers: average(({ layers }) => layers), flops, share: flops / fullPrefill, flopsError }
 }
 
 /** The averages over `trials` proofs; costs over every fourth of them. Not for a generator that knows the draw. */

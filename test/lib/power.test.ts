@@ -82,7 +82,7 @@ describe('simulation with the real samplers, 40000 proofs each', () => {
       [power.attacked, simulated.attacked],
     ]) {
       expect(Math.abs(cost.share! - mean.share!)).toBeLessThan(0.01)
-      expect(cost.flops! / mean.flops!).toBeCloseTo(1, 1.4)
+      expect(Math.abs(cost.flops! / mean.flops! - 1)).toBeLessThan(Math.max(0.02, 4 * mean.flopsError))
       expect(Math.abs(cost.layers - mean.layers)).toBeLessThan(0.01 * (policy.numLayers + 1))
     }
   })
@@ -169,10 +169,10 @@ describe('by hand', () => {
 
   test('cost of the last position alone, at the second layer or the virtual one', () => {
     const policy = { ...ALL, tokenSampler: 'every:1000', depth: 'full', numLayers: 2, numPositions: 2 }
-    const first = 2 * (KV + REST) + 3 * PAIR
+    const last = REST + 2 * PAIR // what the block before has to do for the last position alone
     const { honest, attacked } = planPower(policy, { ...ONE, wrongLayers: [1], wrongPositions: 2 }, configOf(policy))
     expect(honest.layers).toBeCloseTo(2.5, 12)
-    expect(honest.flops).toBeCloseTo((first + KV + 2 * first) / 2, 8)
+    expect(honest.flops).toBeCloseTo((2 * KV + last + KV + (4 * KV + 2 * REST + 3 * PAIR + last)) / 2, 8)
     // Either layer 1 is sampled, which ends both proofs there, or the virtual layer, where nothing is wrong.
     expect(attacked.flops).toBeCloseTo(honest.flops!, 8)
   })
@@ -262,7 +262,8 @@ describe('properties', () => {
       const power = planPower({ ...policy, tokenSampler }, attack, configOf(policy, 4096))
       expect(power.detection).toBe(1)
       expect(power.honest.layers).toBeCloseTo(MAX_POWER_LAYERS + 1, 9)
-      expect(power.honest.share).toBeGreaterThan(1)
+      // All of a prefill but for the last block of two positions in three, and the output head of one in three.
+      expect(power.honest.share).toBeGreaterThan(0.99)
       expect(power.honest.share).toBeLessThan(1.01)
       expect(power.attacked.share).toBeGreaterThan(0.9)
     }

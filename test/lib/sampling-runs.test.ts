@@ -2,51 +2,33 @@ import fc from 'fast-check'
 import { EMPTY_RUN, joined, onePosition, type PositionOdds, repeated, type Run } from '../../lib/sampling-runs'
 
 const anyPosition: fc.Arbitrary<PositionOdds> = fc
-  .tuple(...Array.from({ length: 5 }, () => fc.nat(16).map((n) => n / 16)))
-  .map(([sampled, replayed, any, upTo, before]) => ({
-    sampled,
-    replayed,
-    any,
-    upTo: any * upTo,
-    before: any * upTo * before,
-  }))
+  .tuple(fc.nat(16), fc.nat(16), fc.nat(16))
+  .map(([nothing, sample, deeper]) => ({ nothing: nothing / 48, sample: sample / 48, deeper: deeper / 48 }))
 
 const run = (positions: PositionOdds[]) => positions.map(onePosition).reduce(joined, EMPTY_RUN)
-
-/** What may become of a position: its probability, and whether it needs the layer, a deeper one, and has a sample. */
-function fates({ sampled, any, before, upTo, replayed }: PositionOdds): [number, boolean, boolean, boolean][] {
-  return [
-    [(1 - sampled) * (1 - replayed), false, false, false],
-    [(1 - sampled) * replayed, true, true, false],
-    [sampled * before * (1 - replayed), false, false, false],
-    [sampled * (upTo - before) * (1 - replayed), true, false, true],
-    [sampled * (any - upTo) * (1 - replayed), true, true, false],
-    [sampled * any * replayed, true, true, false],
-  ]
-}
 
 /** Every way that things can go, one by one. */
 function enumerated(positions: PositionOdds[]): Run {
   const sum = { ...EMPTY_RUN, length: positions.length, missed: 0, none: 0, noneDeeper: 0 }
-  const visit = (at: number, probability: number, last: number, isDeeper: boolean, samples: number) => {
-    if (at < positions.length) {
-      for (const [chance, needs, deeper, sample] of fates(positions[at])) {
-        visit(at + 1, probability * chance, needs ? at + 1 : last, isDeeper || deeper, samples + Number(sample))
+  const visit = (probability: number, fates: (keyof PositionOdds)[]) => {
+    if (fates.length < positions.length) {
+      for (const [fate, chance] of Object.entries(positions[fates.length])) {
+        visit(probability * chance, [...fates, fate as keyof PositionOdds])
       }
       return
     }
+    const keys = fates.lastIndexOf('deeper') + 1
+    const beyond = fates.flatMap((fate, i) => (fate === 'sample' && i >= keys ? [i + 1] : []))
+    const isNeeded = fates.some((fate) => fate !== 'nothing')
     sum.missed += probability
-    if (!isDeeper) sum.noneDeeper += probability
-    if (last === 0) sum.none += probability
-    else sum.some += probability
-    sum.last += probability * last
-    sum.lastSquared += probability * last * last
-    if (last === 0 || isDeeper) return
-    sum.deepest += probability
-    sum.deepestLast += probability * last
-    sum.deepestSamples += probability * samples
+    sum[isNeeded ? 'some' : 'none'] += probability
+    sum[keys > 0 ? 'someDeeper' : 'noneDeeper'] += probability
+    sum.keys += probability * keys
+    sum.keysSquared += probability * keys ** 2
+    sum.beyond += probability * beyond.length
+    sum.beyondPlaces += probability * beyond.reduce((places, place) => places + place, 0)
   }
-  visit(0, 1, 0, false, 0)
+  visit(1, [])
   return sum
 }
 
