@@ -49,6 +49,27 @@ class Executor {
   bool stopping_ = false;
 };
 
+// A job's turn with a run, on the thread that works. Whatever happens, the next call may come; a run that was cancelled
+// gives back what it holds, also when cancel() came after the last look and found the run still busy.
+template <class Run>
+class Turn {
+ public:
+  explicit Turn(Run& run) : run_(run) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    const bool cancelled = *run_.cancel;
+    if (cancelled) run_.release();
+    run_.busy = false;
+    if (cancelled || !*run_.cancel || run_.busy.exchange(true)) return;
+    run_.release();
+    run_.busy = false;
+  }
+
+ private:
+  Run& run_;
+};
+
 // Gives what an idle run holds back at once, on a thread that may wait for the device; a busy run does it itself.
 template <class Run>
 void give_back(Executor& executor, Napi::Env env, const std::shared_ptr<Run>& run) {

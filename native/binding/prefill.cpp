@@ -223,19 +223,12 @@ Napi::Value PrefillWrap::next(const Napi::CallbackInfo& info) {
           .run(
               info.Env(), cancel_, {info.This(), info[0], info[1]},
               [run, k, v, done, last] {
-                struct Release {  // whatever happens, the next call may come
-                  Run& run;
-                  ~Release() { run.busy = false; }
-                } release{*run};
+                const Turn turn(*run);
                 try {
                   if (!done) run->step(k, v);
-                  if (*run->cancel)
-                    run->release();
-                  else if (last)
-                    run->end_pass();
+                  if (last && !*run->cancel) run->end_pass();
                 } catch (...) {
                   *run->cancel = true;  // a pass that failed half-way must not go on
-                  run->release();
                   throw;
                 }
               },
@@ -260,13 +253,7 @@ Napi::Value PrefillWrap::replay(const Napi::CallbackInfo& info) {
           .run(
               info.Env(), cancel_, {info.This(), info[5]},
               [run, claimed, out] {
-                struct Release {  // whatever happens, the next call may come
-                  Run& run;
-                  ~Release() {
-                    if (*run.cancel) run.release();
-                    run.busy = false;
-                  }
-                } release{*run};
+                const Turn turn(*run);
                 poc::replay(*run->model, *run->ops, run->final_rows, *claimed, *run->cancel, out);
               },
               [](Napi::Env env) { return env.Undefined(); });

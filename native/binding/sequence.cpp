@@ -83,13 +83,7 @@ Napi::Value SequenceWrap::append(const Napi::CallbackInfo& info) {
               info.Env(), cancel_, {info.This(), info[4], info[5], info[7], info[8]},
               [run, tokens = std::move(tokens), request = std::move(request), k, v, choose, sampling, logits, leaves,
                chosen, end] {
-                struct Release {
-                  Run& run;
-                  ~Release() {
-                    if (*run.cancel) run.release();
-                    run.busy = false;
-                  }
-                } release{*run};
+                const Turn turn(*run);
                 if (*run->cancel) throw Cancelled();
                 if (!run->sequence)
                   run->sequence =
