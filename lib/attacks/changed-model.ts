@@ -51,6 +51,14 @@ export const CHANGES = {
 
 export type ChangeName = keyof typeof CHANGES
 
+/** Projections through a narrower dtype; those that are stored in 16 bits stay as they are. */
+export function roundedTo(dtype: 'f16' | 'bf16'): WeightChange {
+  return (tensor) => {
+    if (!isProjection(tensor) || tensor.dtype !== 'f32') return null
+    return (values) => values.set(valuesOf(bytesOfValues(values, dtype), dtype))
+  }
+}
+
 /**
  * Writes a copy of a model with changed weights, in one file and in the dtypes of the original.
  *

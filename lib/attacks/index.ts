@@ -2,7 +2,7 @@
 export type { Attack, Forgery } from './attack'
 export { ALLOWED_ATTACKS, ATTACK_NAMES, ATTACKS, CHANCE_ATTACKS, WEAKER_POLICIES } from './attack-lists'
 export { type Cells, commitCells, type Computed, computeCells, type ForgedCommitment, proofFromCells } from './cells'
-export { CHANGES, type ChangeName, type WeightChange, writeChangedModel } from './changed-model'
+export { CHANGES, type ChangeName, roundedTo, type WeightChange, writeChangedModel } from './changed-model'
 export { claimChanged, claimOf, claimOpened, claimRestated, claimWithChance } from './claim'
 export type { HonestRow } from './honest'
 export { type Verifier, verifierOf } from './judge'

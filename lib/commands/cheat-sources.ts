@@ -3,17 +3,31 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { CHANGES, roundedTo, type WeightChange, writeChangedModel } from '../attacks'
 import type { RowSource } from '../calibrate'
+import { PocError } from '../errors'
 import type { KvDtype } from '../kv'
 import { Model } from '../model'
 import { checkSameShape, int8Rows, modelRows } from '../row-sources'
-import { canRound, writeRoundedModel } from './rounded-model'
 
 export interface CheatSources {
   sources: RowSource[]
   /** Cheats that could not be made, and why. */
   left: string[]
   close(): Promise<void>
+}
+
+const ROUNDINGS = { f16: roundedTo('f16'), bf16: roundedTo('bf16'), int8: CHANGES.int8 }
+
+/** Writes a changed copy, unless the change leaves every weight as it is. */
+async function isChanged(dir: string, copy: string, change: WeightChange): Promise<boolean> {
+  try {
+    await writeChangedModel(dir, copy, change)
+    return true
+  } catch (error) {
+    if (error instanceof PocError && error.code === 'MODEL_UNSUPPORTED') return false
+    throw error
+  }
 }
 
 /** Opens every cheat; `close` frees their models and removes the copies. */
@@ -37,12 +51,10 @@ export async function cheatSources(
     const sources: RowSource[] = []
     const left: string[] = []
     for (const dir of cheat) sources.push(await load(`model ${basename(dir)}`, dir))
-    for (const rounding of ['f16', 'bf16', 'int8'] as const) {
-      if (await canRound(model.path, rounding)) {
-        const copy = join(folder, rounding)
-        await writeRoundedModel(model.path, copy, rounding)
-        sources.push(await load(`weights rounded to ${rounding}`, copy))
-      } else left.push(`weights rounded to ${rounding}: the model's own dtype is no wider`)
+    for (const [rounding, change] of Object.entries(ROUNDINGS)) {
+      const copy = join(folder, rounding)
+      if (await isChanged(model.path, copy, change)) sources.push(await load(`weights rounded to ${rounding}`, copy))
+      else left.push(`weights rounded to ${rounding}: the model's own dtype is no wider`)
     }
     for (const dtype of ['f16', 'bf16'] as const) {
       if (kvDtype === 'f32' || dtype !== kvDtype) sources.push(modelRows(`K and V kept in ${dtype}`, model, dtype))

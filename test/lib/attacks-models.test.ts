@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { CHANGES, type ChangeName, computeCells, createRandom, writeChangedModel } from '../../lib/attacks'
+import { CHANGES, type ChangeName, computeCells, createRandom, roundedTo, writeChangedModel } from '../../lib/attacks'
 import { bytesOfValues, valuesOf, withMantissa } from '../../lib/attacks/values'
 import { Model } from '../../lib/model'
 import { prove } from '../../lib/prove'
@@ -89,6 +89,21 @@ describe('changed copies', () => {
         expect(Math.abs(rounded[start + i] - value)).toBeLessThanOrEqual(step * 0.5 + Math.abs(value) * 2 ** -8 + 1e-9)
       })
     }
+  })
+
+  test('projections of f32 are rounded to the nearest of a narrower dtype, narrow ones not at all', async () => {
+    const { config, tensors } = await readCheckpoint(tiny)
+    const projection = tensors.find(({ name }) => name.endsWith('_proj.weight'))!
+    const rounded = (dtype: 'f16' | 'bf16', values: number[]) => {
+      const rows = Float32Array.from(values)
+      roundedTo(dtype)({ ...projection, dtype: 'f32' }, config)!(rows)
+      return [...rows]
+    }
+    // Neighbours of 0.1 and 1/3 by hand: 0.1 lies in [2^-4, 2^-3), 1/3 in [2^-2, 2^-1).
+    expect(rounded('f16', [0.1, -1 / 3, 1])).toEqual([1638 / 2 ** 14, -1365 / 2 ** 12, 1])
+    expect(rounded('bf16', [0.1, -1 / 3, 1])).toEqual([205 / 2 ** 11, -171 / 2 ** 9, 1])
+    const unchanged = writeChangedModel(tiny, folder, roundedTo('bf16'))
+    await expect(unchanged).rejects.toMatchObject({ code: 'MODEL_UNSUPPORTED' })
   })
 
   test.each([

@@ -1,17 +1,11 @@
 // What a calibration concludes from engines whose errors are known: vectors of a real model, moved by stated amounts.
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
 import { type Calibration, type CalibrateOptions, calibrate, type RowSource } from '../../lib/calibrate'
 import { addCalibrate } from '../../lib/commands/calibrate'
 import { createSession } from '../../lib/commands/session'
-import { CHANGES, writeChangedModel } from '../../lib/attacks'
-import { canRound, writeRoundedModel } from '../../lib/commands/rounded-model'
 import { addon } from '../../lib/addon'
-import { modelDigest } from '../../lib/digest'
-import { readCheckpoint } from '../../lib/safetensors'
 import { generate } from '../../lib/generate'
 import { samplesOf } from '../../lib/kv'
 import { Model } from '../../lib/model'
@@ -147,22 +141,6 @@ test("too few sequences, no honest engine, and rows that are not the plan's are 
   await expect(calibrate(model, texts, optionsOf({ honest: [short] }))).rejects.toEqual(invalid)
   const reason = new Error('enough')
   await expect(calibrate(model, texts, optionsOf({ signal: AbortSignal.abort(reason) }))).rejects.toBe(reason)
-})
-
-test('weights rounded to int8 are those of the demo, in which bf16 changes nothing', async () => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'poc-rounded-'))
-  try {
-    const [ours, theirs] = [path.join(folder, 'ours'), path.join(folder, 'theirs')]
-    await writeRoundedModel(tiny, ours, 'int8')
-    await writeChangedModel(tiny, theirs, CHANGES.int8)
-    const digest = async (dir: string) => modelDigest(await readCheckpoint(dir))
-    expect(await digest(ours)).toBe(await digest(theirs))
-    expect(await digest(ours)).not.toBe(await digest(tiny))
-    expect(await canRound(tiny, 'bf16')).toBe(false)
-    expect(await canRound(tiny, 'int8')).toBe(true)
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
 })
 
 /** Runs the command alone; gives the error's code. */

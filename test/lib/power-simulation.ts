@@ -71,8 +71,13 @@ function spent(plan: Plan, lastLayer: number, heads: number, config: ModelConfig
   return { layers: lastLayer + 1, flops: costThroughLayer(plan, config, lastLayer) + heads * headFlops }
 }
 
-/** `flopsError`: the standard error of `flops`, relative. */
-function mean(costs: Spent[], fullPrefill: number): ExpectedCost & { flopsError: number } {
+/** With the relative standard error of `flops`. */
+interface MeanCost extends ExpectedCost {
+  flops: number
+  flopsError: number
+}
+
+function mean(costs: Spent[], fullPrefill: number): MeanCost {
   const average = (of: (cost: Spent) => number) => costs.reduce((sum, cost) => sum + of(cost), 0) / costs.length
   const flops = average((cost) => cost.flops)
   const variance = average((cost) => (cost.flops - flops) ** 2)
@@ -127,14 +132,13 @@ export function simulate(policy: PowerPolicy, attack: PowerAttack, config: Model
     attacked.push(noticedAt <= numLayers ? spent(plan, noticedAt, 0, config) : whole)
   }
   const fullPrefill = fullPrefillCost(policy, config)
-  const power: Power = {
+  return {
     detection: total.detected / trials,
     samples: total.samples / trials,
     replayed: total.replayed / trials,
     honest: mean(honest, fullPrefill),
     attacked: mean(attacked, fullPrefill),
-  }
-  return power
+  } satisfies Power
 }
 
 /** The token at i is chosen by the final hidden state at i - 1, so a replay needs the virtual layer there. */

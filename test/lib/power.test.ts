@@ -80,7 +80,7 @@ describe('simulation with the real samplers, 40000 proofs each', () => {
     for (const [cost, mean] of [
       [power.honest, simulated.honest],
       [power.attacked, simulated.attacked],
-    ]) {
+    ] as const) {
       expect(Math.abs(cost.share! - mean.share!)).toBeLessThan(0.01)
       expect(Math.abs(cost.flops! / mean.flops! - 1)).toBeLessThan(Math.max(0.02, 4 * mean.flopsError))
       expect(Math.abs(cost.layers - mean.layers)).toBeLessThan(0.01 * (policy.numLayers + 1))
