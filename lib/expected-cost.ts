@@ -1,6 +1,6 @@
 // What the proofs of a policy cost on average, layer by layer: the expectation of planCost() over all contexts.
 import type { ModelConfig } from './config'
-import { causalPairs, layerFlops } from './cost'
+import { layerFlops } from './cost'
 import { type PositionSampling, positionClasses, type WrongSamples } from './detection'
 import type { LayerOdds } from './layer-odds'
 import { EMPTY_RUN, joined, onePosition, repeated, type Run } from './sampling-runs'
@@ -25,6 +25,15 @@ export interface LayerStep {
 /** The odds of one position, `sampled` or `replayed` with these probabilities, as a run. */
 type Position = (sampled: number, replayed: number) => Run
 
+/** The step of one layer, of a proof with nothing wrong and of an attack's. */
+export interface LayerSteps {
+  honest: LayerStep
+  attacked: LayerStep
+}
+
+/** Positions up to the sliding window, those after it, and all. */
+type Runs = Record<'low' | 'high' | 'all', Run>
+
 /**
  * The steps of layers 0 to `numLayers`, the virtual one, for one depth, each given that no wrong sample was noticed
  * before. The output head of replayed tokens is not in them.
@@ -37,29 +46,60 @@ export function expectedSteps(
   odds: LayerOdds,
   wrong: WrongSamples,
   config: ModelConfig | null,
-): LayerStep[] {
+): LayerSteps[] {
   const numLayers = wrong.layers.length - 1
-  const wrongShare = wrongShares(sequence, wrong)
-  const split = Math.min(config?.slidingWindow ?? sequence.numPositions, sequence.numPositions)
-  return wrong.layers.map((_, layer) => {
-    const wrongBefore = wrong.layers.map((isWrong, i) => isWrong && i < layer)
-    const picked = (below?: number) => {
-      const right = odds.missed([], 0, below)
-      return { right, wrong: odds.missed(wrongBefore, wrong.noticed, below) }
+  const unit = config && unitFlops(config)
+  const firstWrong = wrong.count === 0 ? numLayers : wrong.layers.indexOf(true)
+  const step = (layer: number, runs: Runs): LayerStep => {
+    const { some, missed } = runs.all
+    if (missed === 0) return { computed: 0, flops: 0 }
+    const flops = unit === null ? 0 : stepFlops(layer, numLayers, runs, unit)
+    return { computed: some / missed, flops: flops / missed }
+  }
+  const steps: LayerSteps[] = []
+  let honest = runsBelow(0, sequence, odds, null, config)
+  let attacked = honest
+  for (let layer = 0; layer <= numLayers; layer++) {
+    // Behind the depth no sample is left: a layer is needed where tokens are replayed, each as much as the next.
+    if (layer > 0 && layer <= odds.numLayers) {
+      honest = runsBelow(layer, sequence, odds, null, config)
+      const isSame = layer <= firstWrong || firstWrong < 0
+      if (isSame) attacked = honest
+      else if (attacked.all.missed > 0) attacked = runsBelow(layer, sequence, odds, wrong, config)
     }
-    const [any, before, upTo] = [picked(), picked(layer), picked(layer + 1)]
-    const position: Position = (sampled, replayed) => {
-      const share = sampled === 1 ? wrongShare.certain : wrongShare.free
-      const mixed = (given: typeof any) => given.right + share * (given.wrong - given.right)
-      return onePosition({ sampled, any: mixed(any), before: mixed(before), upTo: mixed(upTo), replayed })
-    }
-    const low = runOf(sequence, position, 0, split)
-    const high = runOf(sequence, position, split, sequence.numPositions)
-    const all = joined(low, high)
-    if (all.missed === 0) return { computed: 0, flops: 0 }
-    const flops = config === null ? 0 : stepFlops(layer, numLayers, { low, high, all }, config)
-    return { computed: all.some / all.missed, flops: flops / all.missed }
+    const ofHonest = step(layer, honest)
+    steps.push({ honest: ofHonest, attacked: attacked === honest ? ofHonest : step(layer, attacked) })
+  }
+  return steps
+}
+
+/** All positions, for one layer; `wrong`: null for a proof with nothing wrong. */
+function runsBelow(
+  layer: number,
+  sequence: SequenceOdds,
+  odds: LayerOdds,
+  wrong: WrongSamples | null,
+  config: ModelConfig | null,
+): Runs {
+  const { numPositions } = sequence
+  const right = { any: 1, before: odds.missed([], 0, layer), upTo: odds.missed([], 0, layer + 1) }
+  const picked = (below?: number) => odds.missed(wrong?.layers ?? [], wrong?.noticed ?? 0, below, layer)
+  const noticed = wrong ? { any: picked(), before: picked(layer), upTo: picked(layer + 1) } : right
+  const shares = wrong ? wrongShares(sequence, wrong) : { certain: 0, free: 0 }
+  const mixed = (share: number) => ({
+    any: right.any + share * (noticed.any - right.any),
+    before: right.before + share * (noticed.before - right.before),
+    upTo: right.upTo + share * (noticed.upTo - right.upTo),
   })
+  const [certain, free] = [mixed(shares.certain), mixed(shares.free)]
+  const position: Position = (sampled, replayed) => {
+    const { any, before, upTo } = sampled === 1 ? certain : free
+    return onePosition({ sampled, any, before, upTo, replayed })
+  }
+  const split = Math.min(config?.slidingWindow ?? numPositions, numPositions)
+  const low = runOf(sequence, position, 0, split)
+  const high = runOf(sequence, position, split, numPositions)
+  return { low, high, all: joined(low, high) }
 }
 
 function wrongShares({ numPositions, ...sampling }: SequenceOdds, { count, choice }: WrongSamples) {
@@ -70,16 +110,22 @@ function wrongShares({ numPositions, ...sampling }: SequenceOdds, { count, choic
   return { certain: forced / certain, free: free === 0 ? 0 : (count - forced) / free }
 }
 
-/** Positions up to the sliding window are in `low`: n of them have n (n + 1) / 2 pairs, each further one a window. */
-function stepFlops(layer: number, numLayers: number, runs: Record<'low' | 'high' | 'all', Run>, config: ModelConfig) {
-  const { low, high, all } = runs
+/** {@link layerFlops} as numbers. */
+function unitFlops(config: ModelConfig) {
   const { keysAndValues, rest, pair } = layerFlops(config)
+  return { keysAndValues: Number(keysAndValues), rest: Number(rest), pair: Number(pair) }
+}
+
+/** Positions up to the sliding window are in `low`: n of them have n (n + 1) / 2 pairs, each further one a window. */
+function stepFlops(layer: number, numLayers: number, runs: Runs, unit: ReturnType<typeof unitFlops>): number {
+  const { low, high, all } = runs
   // Of the deepest layer, K and V of its samples only; the virtual layer has none.
   const withKv = layer === numLayers ? 0 : all.last - all.deepestLast + all.deepestSamples
-  if (layer === 0) return Number(keysAndValues) * withKv
+  if (layer === 0) return unit.keysAndValues * withKv
   const inWindow = ((low.lastSquared + low.last) / 2) * high.none
-  const beyond = low.missed * (high.some * Number(causalPairs(low.length, config)) + high.last * low.length)
-  return Number(keysAndValues) * withKv + Number(rest) * all.last + Number(pair) * (inWindow + beyond)
+  const triangle = (low.length * (low.length + 1)) / 2
+  const beyond = low.missed * (high.some * triangle + high.last * low.length)
+  return unit.keysAndValues * withKv + unit.rest * all.last + unit.pair * (inWindow + beyond)
 }
 
 /** Positions `from .. to - 1`. */
