@@ -24,7 +24,7 @@ export interface BackendOptions {
   /** Threads for the CPU backend, 1 to 1024. Default: one per available core. */
   threads?: number
   /** Times every op, see `Model.opTimes`; asks for `cpu`. Default: no. */
-  profile?: boolean
+  timeOps?: boolean
   /** Instruction set of the CPU backend, for tests: `auto`, `avx512`, `avx2`, `neon` or `plain`. */
   simd?: string
 }
@@ -43,7 +43,7 @@ export const DEFAULT_CHUNK_SIZE: Readonly<Record<'cpu' | 'cuda', number>> = { cp
  */
 export function backendOptions(options: BackendOptions): Required<BackendOptions> {
   const { backend = 'auto', device = 0, weightBudgetBytes = 0 } = options
-  const { threads = availableParallelism(), simd = 'auto', profile = false } = options
+  const { threads = availableParallelism(), simd = 'auto', timeOps = false } = options
   if (backend !== 'auto' && backend !== 'cpu' && backend !== 'cuda') {
     throw wrongValue('INVALID_ARGUMENT', 'backend', "'auto', 'cpu' or 'cuda'", backend)
   }
@@ -53,9 +53,9 @@ export function backendOptions(options: BackendOptions): Required<BackendOptions
   }
   integerIn(threads, 1, 1024, 'threads', 'INVALID_ARGUMENT')
   if (typeof simd !== 'string') throw wrongValue('INVALID_ARGUMENT', 'simd', 'a string', simd)
-  const canProfile = profile === false || (profile === true && backend !== 'cuda')
-  if (!canProfile) throw wrongValue('INVALID_ARGUMENT', 'profile', 'true on the CPU backend, or false', profile)
-  return { backend, device, weightBudgetBytes, threads, simd, profile }
+  const canTime = timeOps === false || (timeOps === true && backend !== 'cuda')
+  if (!canTime) throw wrongValue('INVALID_ARGUMENT', 'timeOps', 'true on the CPU backend, or false', timeOps)
+  return { backend, device, weightBudgetBytes, threads, simd, timeOps }
 }
 
 /** What the native model takes, with `auto` decided for a model of this shape. */
@@ -63,9 +63,9 @@ export async function resolveBackend(
   options: Required<BackendOptions>,
   config: ModelConfig,
 ): Promise<NativeModelOptions> {
-  const { backend, simd, device, profile } = options
+  const { backend, simd, device, timeOps } = options
   if (backend !== 'auto') return { ...options, backend }
-  const isFit = simd === 'auto' && !profile && config.headDim <= CUDA_MAX_HEAD_DIM && (await isUsable(device))
+  const isFit = simd === 'auto' && !timeOps && config.headDim <= CUDA_MAX_HEAD_DIM && (await isUsable(device))
   return { ...options, backend: isFit ? 'cuda' : 'cpu' }
 }
 

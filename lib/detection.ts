@@ -48,7 +48,11 @@ export function missedSamples(classes: PositionClasses, odds: LayerOdds, attack:
   if (choice === 'informed') return (1 - noticed) ** (forced * odds.leastWrong(layers))
   const atCertain = odds.missed(layers, noticed)
   const atFree = 1 - chance * (1 - atCertain)
-  const missed = (j: number) => atCertain ** j * atFree ** (count - j)
+  const logs = [Math.log(atCertain), Math.log(atFree)]
+  const areFinite = logs.every(Number.isFinite)
+  // exp() of a sum that matters is as exact as the powers, of which a mean may have thousands.
+  const missed = (j: number) =>
+    areFinite ? Math.exp(j * logs[0] + (count - j) * logs[1]) : atCertain ** j * atFree ** (count - j)
   return choice === 'evasive' ? missed(forced) : hypergeometricMean(certain + free, certain, count, missed)
 }
 

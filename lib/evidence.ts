@@ -11,9 +11,10 @@ import { profileDigest } from './profile-signature'
 import { tokenIds } from './prove'
 import { decodeProof, encodeProof, type Proof } from './proof'
 import type { ReplayDemands } from './replay'
+import { reverify, unverifiableReasons } from './reverify'
 import type { Request } from './structure'
-import { parseVerdict, type Verdict } from './verdict'
-import { type VerifyOptions, verify } from './verify'
+import { parseVerdict, type ReasonCode, type Verdict } from './verdict'
+import type { VerifyOptions } from './verify'
 
 /** What the verifier was told, as far as its verdict depends on it. */
 export interface EvidenceDemands extends Pick<ReplayDemands, 'replay' | 'replaySeed' | 'probabilityTest'> {
@@ -21,6 +22,7 @@ export interface EvidenceDemands extends Pick<ReplayDemands, 'replay' | 'replayS
   beacon?: string
   root?: string
   request?: Request
+  maxFlops?: number
 }
 
 /** Plain JSON. */
@@ -38,8 +40,13 @@ export interface Evidence {
 export interface Audit {
   valid: boolean
   problems: { code: string; message: string }[]
-  /** Whether the proof was verified again, with a model. */
+  /** Whether all that the verdict says was verified again: with a model, and nothing `unverifiable`. */
   verified: boolean
+  /**
+   * Reasons of the verdict that are its verifier's word alone: `replayed`, where the audit was given no `seen`, and
+   * `aborted`. Everything beside them is checked.
+   */
+  unverifiable: ReasonCode[]
 }
 
 /** @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE */
@@ -50,8 +57,9 @@ export function createEvidence(
   profile: unknown = null,
 ): Evidence {
   const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
+  const maxFlops = demands.maxFlops === Number.POSITIVE_INFINITY ? undefined : demands.maxFlops // JSON has none
   const asked = request && { ...request, ...(request.prompt && { prompt: [...tokenIds(request.prompt, 'prompt')] }) }
-  const told = { nonce, beacon, root, request: asked, replay, replaySeed, probabilityTest }
+  const told = { nonce, beacon, root, request: asked, replay, replaySeed, probabilityTest, maxFlops }
   const encoded = Buffer.from(encodeProof(proof)).toString('base64')
   return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }
 }
@@ -84,11 +92,8 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
 
 function demandsOf(value: unknown): EvidenceDemands {
   const code = 'EVIDENCE_MALFORMED'
-  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest, ...others } = fieldsOf(
-    value,
-    'evidence.demands',
-    code,
-  )
+  const fields = fieldsOf(value, 'evidence.demands', code)
+  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest, maxFlops, ...others } = fields
   const [unknownKey] = Object.keys(others)
   if (unknownKey !== undefined) throw wrongValue(code, `evidence.demands.${unknownKey}`, 'absent', others[unknownKey])
   const demands: EvidenceDemands = {}
@@ -109,14 +114,23 @@ function demandsOf(value: unknown): EvidenceDemands {
     }
     demands.probabilityTest = probabilityTest
   }
+  if (maxFlops !== undefined) {
+    const isLimit = typeof maxFlops === 'number' && Number.isFinite(maxFlops) && maxFlops >= 0
+    if (!isLimit) throw wrongValue(code, 'evidence.demands.maxFlops', 'a number that is not negative', maxFlops)
+    demands.maxFlops = maxFlops
+  }
   return demands
 }
 
 /**
  * Checks a bundle again: everything that needs no model, and with one the whole verification, whose verdict must be
- * the same.
+ * the same. Of a verdict that is `replayed` or `aborted` this takes the verifier at its word, see
+ * {@link Audit.unverifiable}: it is held to the verdict of one that had accepted the binding, or was aborted behind as
+ * many layers.
  *
- * @throws {PocError} As {@link parseEvidence} and, with a model, {@link verify}; INVALID_ARGUMENT for custom samplers
+ * @param options - `seen` is asked where the verdict is `replayed`, and never added to.
+ * @throws {PocError} As {@link parseEvidence} and, with a model, {@link verify}; INVALID_ARGUMENT for custom samplers;
+ *   aborted, it rejects with the signal's reason.
  */
 export async function auditEvidence(
   json: unknown,
@@ -136,11 +150,13 @@ export async function auditEvidence(
   }
   if (model) {
     const told = profile === null ? demands : { ...demands, profile: parseProfile(profile) }
-    const again = await verify(model, decoded, { ...options, ...told })
+    const again = await reverify(model, decoded, verdict, { ...options, ...told })
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(again)), verdict)) {
       const found = `${again.status} (${again.reasons.map(({ code }) => code).join(', ')})`
       problems.push({ code: 'other_verdict', message: `verified again, it is ${found}, not the verdict of the bundle` })
     }
   }
-  return { valid: problems.length === 0, problems, verified: model !== undefined }
+  const unverifiable = unverifiableReasons(verdict, model && options.seen)
+  const verified = model !== undefined && unverifiable.length === 0
+  return { valid: problems.length === 0, problems, verified, unverifiable }
 }

@@ -34,8 +34,11 @@ export interface OpenExamination {
   readonly proof: Proof
   /** What a pass must compute: the samples, and where the sampler is to choose again. */
   readonly plan: Plan
-  /** Takes the next layer of that plan; of the virtual layer, lets the sampler choose again. `part`: of the pass. */
-  push(layer: LayerSamples, pass: Pick<Pass, 'replay'>, part: number): Promise<void>
+  /**
+   * Takes the next layer of that plan; of the virtual layer, lets the sampler choose again, but without a pass.
+   * `part`: of the pass.
+   */
+  push(layer: LayerSamples, pass: Pick<Pass, 'replay'> | null, part: number): Promise<void>
   /** True when nothing more can change the verdict. */
   readonly decided: boolean
   /** The verdict on what was compared; inconclusive while it is not decided. */
@@ -143,7 +146,7 @@ function openExamination(
         }
         matcher.push(tolerance ? sampled : layerInForm(header, plan.contextDigest, sampled))
       }
-      if (layer.layer !== numLayers || replayed === null || matcher.failed) return
+      if (pass === null || layer.layer !== numLayers || replayed === null || matcher.failed) return
       replay = outcomeOfReplay(proof, replayed, await replayNumbers(proof, replayed, demands, pass, part))
     },
     get decided() {

@@ -1,6 +1,6 @@
 // What the proofs of a policy cost on average, layer by layer: the expectation of planCost() over all contexts.
 import type { ModelConfig } from './config'
-import { causalPairs, layerFlops } from './cost'
+import { layerFlops } from './cost'
 import { type PositionSampling, positionClasses, type WrongSamples } from './detection'
 import type { LayerOdds } from './layer-odds'
 import { EMPTY_RUN, joined, onePosition, repeated, type Run } from './sampling-runs'
@@ -25,6 +25,22 @@ export interface LayerStep {
 /** The odds of one position, sampled and replayed with these probabilities, as a run. */
 type Position = (sampled: number, replayed: number) => Run
 
+/** The step of one layer, of a proof with nothing wrong and of an attack's. */
+export interface LayerSteps {
+  honest: LayerStep
+  attacked: LayerStep
+}
+
+/** Positions up to the sliding window, those after it, and all. */
+type Runs = Record<'low' | 'high' | 'all', Run>
+
+/** One layer, for one depth. */
+interface LayerCase {
+  layer: number
+  isVirtual: boolean
+  odds: LayerOdds
+}
+
 /**
  * The steps of layers 0 to `numLayers`, the virtual one, for one depth, each given that no wrong sample was noticed
  * before. The output head of replayed tokens is not in them.
@@ -37,36 +53,66 @@ export function expectedSteps(
   odds: LayerOdds,
   wrong: WrongSamples,
   config: ModelConfig | null,
-): LayerStep[] {
+): LayerSteps[] {
   const numLayers = wrong.layers.length - 1
-  const wrongShare = wrongShares(sequence, wrong)
-  const split = Math.min(config?.slidingWindow ?? sequence.numPositions, sequence.numPositions)
-  return wrong.layers.map((_, layer) => {
-    const wrongBefore = wrong.layers.map((isWrong, i) => isWrong && i < layer)
-    const picked = (below?: number) => {
-      const right = odds.missed([], 0, below)
-      return { right, wrong: odds.missed(wrongBefore, wrong.noticed, below) }
-    }
-    const [any, before, upTo] = [picked(), picked(layer), picked(layer + 1)]
-    const position: Position = (sampled, replayed) => {
-      const share = sampled === 1 ? wrongShare.certain : wrongShare.free
-      const mixed = (given: typeof any) => sampled * (given.right + share * (given.wrong - given.right))
-      const [mayBeAny, mayBeBefore, mayBeUpTo] = [any, before, upTo].map((given) => 1 - sampled + mixed(given))
-      const replay = replayed * mayBeUpTo // a sample of the virtual layer
-      const isVirtual = layer === numLayers
-      return onePosition({
-        nothing: (1 - replayed) * mayBeBefore,
-        sample: (1 - replayed) * (mayBeUpTo - mayBeBefore) + (isVirtual ? replay : 0),
-        deeper: isVirtual ? 0 : mayBeAny - mayBeUpTo + replay,
-      })
-    }
-    const low = runOf(sequence, position, 0, split)
-    const high = runOf(sequence, position, split, sequence.numPositions)
-    const { missed, some } = joined(low, high)
+  const unit = config && unitFlops(config)
+  const firstWrong = wrong.count === 0 ? numLayers : wrong.layers.indexOf(true)
+  const step = (layer: number, runs: Runs): LayerStep => {
+    const { some, missed } = runs.all
     if (missed === 0) return { computed: 0, flops: 0 }
-    const flops = config === null ? 0 : stepFlops(layer, numLayers, low, high, config)
+    const flops = unit === null ? 0 : stepFlops(layer, numLayers, runs, unit)
     return { computed: some / missed, flops: flops / missed }
+  }
+  const steps: LayerSteps[] = []
+  let honest = runsOf({ layer: 0, isVirtual: false, odds }, sequence, null, config)
+  let attacked = honest
+  for (let layer = 0; layer <= numLayers; layer++) {
+    const isVirtual = layer === numLayers
+    // Behind the depth no sample is left: a layer is needed where tokens are replayed, each as much as the next.
+    if (layer > 0 && (layer <= odds.numLayers || isVirtual)) {
+      honest = runsOf({ layer, isVirtual, odds }, sequence, null, config)
+      const isSame = layer <= firstWrong || firstWrong < 0
+      if (isSame) attacked = honest
+      else if (attacked.all.missed > 0) attacked = runsOf({ layer, isVirtual, odds }, sequence, wrong, config)
+    }
+    const ofHonest = step(layer, honest)
+    steps.push({ honest: ofHonest, attacked: attacked === honest ? ofHonest : step(layer, attacked) })
+  }
+  return steps
+}
+
+/** All positions; `wrong`: null for a proof with nothing wrong. */
+function runsOf(
+  { layer, isVirtual, odds }: LayerCase,
+  sequence: SequenceOdds,
+  wrong: WrongSamples | null,
+  config: ModelConfig | null,
+): Runs {
+  const { numPositions } = sequence
+  const right = { any: 1, before: odds.missed([], 0, layer), upTo: odds.missed([], 0, layer + 1) }
+  const picked = (below?: number) => odds.missed(wrong?.layers ?? [], wrong?.noticed ?? 0, below, layer)
+  const noticed = wrong ? { any: picked(), before: picked(layer), upTo: picked(layer + 1) } : right
+  const shares = wrong ? wrongShares(sequence, wrong) : { certain: 0, free: 0 }
+  const mixed = (share: number) => ({
+    any: right.any + share * (noticed.any - right.any),
+    before: right.before + share * (noticed.before - right.before),
+    upTo: right.upTo + share * (noticed.upTo - right.upTo),
   })
+  const [certain, free] = [mixed(shares.certain), mixed(shares.free)]
+  const position: Position = (sampled, replayed) => {
+    const { any, before, upTo } = sampled === 1 ? certain : free
+    const idle = 1 - sampled
+    const replay = replayed * (idle + sampled * upTo) // a sample of the virtual layer
+    return onePosition({
+      nothing: (1 - replayed) * (idle + sampled * before),
+      sample: (1 - replayed) * sampled * (upTo - before) + (isVirtual ? replay : 0),
+      deeper: isVirtual ? 0 : sampled * (any - upTo) + replay,
+    })
+  }
+  const split = Math.min(config?.slidingWindow ?? numPositions, numPositions)
+  const low = runOf(sequence, position, 0, split)
+  const high = runOf(sequence, position, split, numPositions)
+  return { low, high, all: joined(low, high) }
 }
 
 function wrongShares({ numPositions, ...sampling }: SequenceOdds, { count, choice }: WrongSamples) {
@@ -77,16 +123,23 @@ function wrongShares({ numPositions, ...sampling }: SequenceOdds, { count, choic
   return { certain: forced / certain, free: free === 0 ? 0 : (count - forced) / free }
 }
 
-/** Positions up to the sliding window are in `low`: one at p there sees p + 1 keys, each further one a window. */
-function stepFlops(layer: number, numLayers: number, low: Run, high: Run, config: ModelConfig): number {
+/** {@link layerFlops} as numbers. */
+function unitFlops(config: ModelConfig) {
   const { keysAndValues, rest, pair } = layerFlops(config)
-  const { keys, beyond } = joined(low, high)
-  const kv = layer === numLayers ? 0 : Number(keysAndValues) * (keys + beyond) // the virtual layer has none
+  return { keysAndValues: Number(keysAndValues), rest: Number(rest), pair: Number(pair) }
+}
+
+/** Positions up to the sliding window are in `low`: one at p there sees p + 1 keys, each further one a window. */
+function stepFlops(layer: number, numLayers: number, runs: Runs, unit: ReturnType<typeof unitFlops>): number {
+  const { low, high, all } = runs
+  const positions = all.keys + all.beyond
+  const kv = layer === numLayers ? 0 : unit.keysAndValues * positions // the virtual layer has none
   if (layer === 0) return kv
+  const triangle = (low.length * (low.length + 1)) / 2
   const ofKeys = ((low.keysSquared + low.keys) / 2) * high.noneDeeper
-  const ofKeysBeyond = low.missed * (high.someDeeper * Number(causalPairs(low.length, config)) + high.keys * low.length)
+  const ofKeysBeyond = low.missed * (high.someDeeper * triangle + high.keys * low.length)
   const ofSamples = low.beyondPlaces * high.noneDeeper + low.missed * high.beyond * low.length
-  return kv + Number(rest) * (keys + beyond) + Number(pair) * (ofKeys + ofKeysBeyond + ofSamples)
+  return kv + unit.rest * positions + unit.pair * (ofKeys + ofKeysBeyond + ofSamples)
 }
 
 /** Positions `from .. to - 1`. */

@@ -5,10 +5,15 @@ import { parseLayerSampler } from './sampler'
 
 /** Odds of one draw of layers, for one number of candidates. */
 export interface LayerOdds {
+  /** Layers that are candidates, with those that no draw picks. */
+  readonly numLayers: number
   /** Layers picked. */
   readonly count: number
-  /** E[(1 - rate)^h where all layers picked are below `below`, else 0], h being the number of wrong layers picked. */
-  missed(wrong: readonly boolean[], rate: number, below?: number): number
+  /**
+   * E[(1 - rate)^h where all layers picked are below `below`, else 0], h being the number of wrong layers picked. Those
+   * from `wrongBelow` on do not count as wrong.
+   */
+  missed(wrong: readonly boolean[], rate: number, below?: number, wrongBelow?: number): number
   /** The least number of wrong layers that a draw can pick. */
   leastWrong(wrong: readonly boolean[]): number
 }
@@ -32,23 +37,39 @@ interface Band {
 export function layerOdds(layerSampler: string, numLayers: number): LayerOdds {
   const bands = bandsOf(layerSampler, integerIn(numLayers, 1, MAX_LAYERS + 1, 'numLayers', 'INVALID_ARGUMENT'))
   return {
+    numLayers,
     count: bands.reduce((sum, { take }) => sum + take, 0),
-    missed: (wrong, rate, below = numLayers) =>
-      bands.reduce((value, { first, end, take }) => {
-        const size = Math.max(0, Math.min(end, below) - first)
-        const allBelow = hypergeometricMean(end - first, end - first - size, take, (h) => (h === 0 ? 1 : 0))
-        if (allBelow === 0) return 0
-        return (
-          value *
-          allBelow *
-          hypergeometricMean(size, numWrong(wrong, first, first + size), take, (h) => (1 - rate) ** h)
-        )
-      }, 1),
+    missed(wrong, rate, below = numLayers, wrongBelow = below) {
+      let value = 1
+      for (let i = bands.length - 1; i >= 0; i--) {
+        const { first, end, take } = bands[i]
+        const size = Math.min(end, below) - first
+        if (size < take) return 0 // told by the deepest band, which is why it comes first
+        const marked = numWrong(wrong, first, Math.min(first + size, wrongBelow))
+        value *= noneAmong(end - first, end - first - size, take) * meanMissed(size, marked, take, rate)
+      }
+      return value
+    },
     leastWrong: (wrong) =>
       bands.reduce((sum, { first, end, take }) => {
         return sum + Math.max(0, take - (end - first - numWrong(wrong, first, end)))
       }, 0),
   }
+}
+
+/** The probability that none of `marked` things is among `take` of `total`. */
+function noneAmong(total: number, marked: number, take: number): number {
+  if (marked === 0) return 1
+  let probability = 1
+  for (let i = 0; i < take; i++) probability *= Math.max(0, total - marked - i) / (total - i)
+  return probability
+}
+
+/** E[(1 - rate)^h], h being how many of `marked` things are among `take` of `total`. */
+function meanMissed(total: number, marked: number, take: number, rate: number): number {
+  if (rate === 1) return noneAmong(total, marked, take)
+  if (take === 1) return (total - marked + marked * (1 - rate)) / total
+  return marked === 0 ? 1 : hypergeometricMean(total, marked, take, (h) => (1 - rate) ** h)
 }
 
 function numWrong(wrong: readonly boolean[], first: number, end: number): number {

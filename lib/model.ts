@@ -83,10 +83,10 @@ export class Model {
   }
 
   /**
-   * What each op took so far, over all runs; a model must be loaded with `profile` for it. The rest of a run's time
+   * What each op took so far, over all runs; a model must be loaded with `timeOps` for it. The rest of a run's time
    * is what the library spends around its ops.
    *
-   * @throws {PocError} INVALID_ARGUMENT without `profile`
+   * @throws {PocError} INVALID_ARGUMENT without `timeOps`
    */
   opTimes(): OpTime[] {
     try {

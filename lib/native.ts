@@ -11,7 +11,7 @@ export interface NativeModelOptions {
   device: number
   /** 0: no budget. */
   weightBudgetBytes: number
-  profile: boolean
+  timeOps: boolean
 }
 
 /** A weight in a file: row-major, `rows` x `cols` (a vector has one row). */
@@ -40,7 +40,7 @@ export interface NativeModel {
   packedLayout(): string
   /** Share of the stored bytes that are packed, 0 to 1. */
   progress(): number
-  /** Throws unless loaded to be profiled. */
+  /** Throws unless loaded with `timeOps`. */
   opTimes(): OpTime[]
   /**
    * A digest of `position`'s row after each op from the block before `layer` up to the leaf (layer, position), in the

@@ -57,16 +57,14 @@ export function planPower(policy: PowerPolicy, attack: PowerAttack, config: Mode
     if (probability === 0) return
     const odds = layerOdds(layerSampler, depth + 1)
     samplesPerPosition += probability * odds.count
-    for (const { computed, flops } of expectedSteps(sequence, odds, { ...wrong, count: 0 }, config)) {
-      honest.layers += probability * computed
-      honest.flops += probability * flops
-    }
     const before = wrong.layers.map(() => false)
     let undecided = probability
-    expectedSteps(sequence, odds, wrong, config).forEach(({ computed, flops }, layer) => {
-      attacked.layers += undecided * computed
-      attacked.flops += undecided * flops
-      if (!wrong.layers[layer]) return
+    expectedSteps(sequence, odds, wrong, config).forEach((step, layer) => {
+      honest.layers += probability * step.honest.computed
+      honest.flops += probability * step.honest.flops
+      attacked.layers += undecided * step.attacked.computed
+      attacked.flops += undecided * step.attacked.flops
+      if (!wrong.layers[layer] || layer > depth || undecided === 0) return
       before[layer] = true
       undecided = probability * missedSamples(classes, odds, { ...wrong, layers: before })
     })

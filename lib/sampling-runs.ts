@@ -67,6 +67,8 @@ export function onePosition({ nothing, sample, deeper }: PositionOdds): Run {
 /** The run of `low` and then `high`; positions are independent of each other. */
 export function joined(low: Run, high: Run): Run {
   const { length, missed } = low
+  if (length === 0) return high
+  if (high.length === 0) return low
   const keys = high.keys + length * high.someDeeper
   const keysSquared = high.keysSquared + length * (high.keys + keys)
   const behind = (ofLow: number, ofHigh: number) => ofLow * high.noneDeeper + missed * ofHigh
@@ -86,10 +88,14 @@ export function joined(low: Run, high: Run): Run {
 
 /** The run of `count` times the same, by doubling. */
 export function repeated(run: Run, count: number): Run {
-  let result = EMPTY_RUN
-  for (let power = run, left = count; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) result = joined(result, power)
+  if (count === 0) return EMPTY_RUN
+  let power = run
+  let left = count
+  for (; left % 2 === 0; left /= 2) power = joined(power, power)
+  let result = power
+  for (left = (left - 1) / 2; left > 0; left = Math.floor(left / 2)) {
     power = joined(power, power)
+    if (left % 2 === 1) result = joined(result, power)
   }
   return result
 }

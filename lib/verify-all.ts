@@ -1,8 +1,8 @@
 // Verification of many proofs: as verify.ts, with the sequences of one pass packed, and what they share computed once.
 import { setImmediate } from 'node:timers/promises'
 import { checkRun } from './arguments'
-import { PocError, wrongValue } from './errors'
-import { type Examination, examine, type OpenExamination } from './examination'
+import { type ErrorCode, PocError, wrongValue } from './errors'
+import { examine, type OpenExamination } from './examination'
 import { fieldsOf } from './header'
 import { integerIn } from './limits'
 import type { Model } from './model'
@@ -37,8 +37,9 @@ const MAX_POSITIONS = 2 ** 30
  * the weights. A proof that is decided is not computed any deeper. `computed` in a verdict is what its proof costs
  * alone.
  * @param proofs - Each is copied when its turn to be looked at comes; until then it must stay as it is.
- * @returns In the order of the proofs: its verdict, or the error with which {@link verify} refuses it, `where`
- *   beginning with its place, such as `proofs[2]`. One that is refused takes nothing from the others.
+ * @returns In the order of the proofs: its verdict, or the error with which {@link verify} refuses it or fails on it
+ *   (MODEL_NON_FINITE among its values), `where` beginning with its place, such as `proofs[2]`. Neither takes anything
+ *   from the others.
  * @throws {PocError} What is not about one proof: INVALID_ARGUMENT, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
@@ -55,31 +56,44 @@ export async function verifyAll(
   const nonces = oneForEach(proofs.length, nonce, 'nonce')
   const beacons = oneForEach(proofs.length, beacon, 'beacon')
   const roots = oneForEach(proofs.length, root, 'root')
-  const examinations: (Examination | PocError)[] = []
-  for (const [i, proof] of [...proofs].entries()) {
-    const demands = { ...shared, nonce: nonces[i], beacon: beacons[i], root: roots[i] }
-    examinations.push(refusalOr(i, () => examine(model, copyProof(proof), demands)))
+  const results: (Verdict | PocError)[] = []
+  const entries: Entry[] = []
+  for (const [index, proof] of [...proofs].entries()) {
+    const demands = { ...shared, nonce: nonces[index], beacon: beacons[index], root: roots[index] }
+    try {
+      const examination = examine(model, copyProof(proof), demands)
+      if (examination.verdict) results[index] = examination.verdict
+      else entries.push({ index, examination, error: null })
+    } catch (error) {
+      results[index] = errorOf(index, error)
+    }
     await setImmediate() // copying and hashing a proof takes a moment: others get their turn between two
   }
-  await compareAll(model, examinations.filter(isOpen), { ...shared, maxPositions })
-  return examinations.map((one) => (one instanceof PocError ? one : (one.verdict ?? one.conclude())))
+  await compareAll(model, entries, { ...shared, maxPositions })
+  for (const { index, examination, error } of entries) results[index] = error ?? examination.conclude()
+  return results
 }
 
-function isOpen(one: Examination | PocError): one is OpenExamination {
-  return !(one instanceof PocError) && one.verdict === null
+/** A proof whose samples are compared. */
+interface Entry {
+  /** Among the caller's proofs. */
+  readonly index: number
+  readonly examination: OpenExamination
+  /** What ended its examination before it was decided. */
+  error: PocError | null
 }
 
 /** Passes over all of them, until each matcher is decided or the signal aborts. */
-async function compareAll(model: Model, open: OpenExamination[], options: VerifyAllOptions): Promise<void> {
+async function compareAll(model: Model, entries: Entry[], options: VerifyAllOptions): Promise<void> {
   const { maxPositions = DEFAULT_MAX_POSITIONS, signal, onProgress } = options
-  const passes = pack(open.map(packable), { maxPositions, pageSlots: (kvDtype) => pageSlots(model, kvDtype) })
+  const passes = pack(entries.map(packable), { maxPositions, pageSlots: (kvDtype) => pageSlots(model, kvDtype) })
   const total = passes.reduce((sum, { numPositions }) => sum + numPositions, 0)
   let done = 0
   try {
     for (const pass of passes) {
-      const examinations = pass.places.map(({ index }) => open[index])
+      const inPass = pass.places.map(({ index }) => entries[index])
       const progress = (fraction: number) => onProgress?.((done + fraction * pass.numPositions) / total)
-      await comparePass(model, pass, examinations, { ...options, onProgress: progress })
+      await comparePass(model, pass, inPass, { ...options, onProgress: progress })
       done += pass.numPositions
     }
   } catch (error) {
@@ -90,25 +104,34 @@ async function compareAll(model: Model, open: OpenExamination[], options: Verify
 async function comparePass(
   model: Model,
   { kvDtype, places }: PackedPass,
-  examinations: OpenExamination[],
+  entries: Entry[],
   { chunkSize, signal, onProgress }: VerifyAllOptions,
 ): Promise<void> {
   const parts = places.map(({ parent, shared }, i) => {
-    const { proof, plan } = examinations[i]
+    const { proof, plan } = entries[i].examination
     return { tokens: proof.tokens, plan, parent, shared }
   })
   const pass = openPass(model, parts, { kvDtype, chunkSize, signal, onProgress })
   for await (const layer of pass.layers()) {
-    for (const [i, examination] of examinations.entries()) {
-      if (examination.decided || layer[i].positions.length === 0) continue
-      await examination.push(layer[i], pass, i)
-      if (examination.decided) pass.drop(i)
+    for (const [i, entry] of entries.entries()) {
+      if (isDone(entry) || layer[i].positions.length === 0) continue
+      try {
+        await entry.examination.push(layer[i], pass, i)
+      } catch (error) {
+        if (error === signal?.reason) throw error
+        entry.error = errorOf(entry.index, error)
+      }
+      if (isDone(entry)) pass.drop(i)
     }
-    if (examinations.every(({ decided }) => decided)) break
+    if (entries.every(isDone)) break
   }
 }
 
-function packable({ proof, plan }: OpenExamination) {
+function isDone({ examination, error }: Entry): boolean {
+  return error !== null || examination.decided
+}
+
+function packable({ examination: { proof, plan } }: Entry) {
   return { tokens: proof.tokens.subarray(0, plan.numPositions), kvDtype: proof.header.kvDtype }
 }
 
@@ -127,15 +150,14 @@ function oneForEach(count: number, given: VerifyAllOptions['nonce'], name: strin
   return list
 }
 
-/** What `work` gives, or the error with which it refuses the proof, naming it. */
-function refusalOr<T>(index: number, work: () => T): T | PocError {
-  try {
-    return work()
-  } catch (error) {
-    if (!(error instanceof PocError)) throw error
-    const { code, message, where, expected, received } = error
-    const proof = `proofs[${index}]`
-    const details = { where: where ? `${proof}: ${where}` : proof, expected, received, cause: error }
-    return new PocError(code, `${proof}: ${message}`, details)
-  }
+/** Codes of errors that say nothing about the proof at which they came up. */
+const ABOUT_ALL: readonly ErrorCode[] = ['OUT_OF_MEMORY', 'BACKEND_FAILED', 'CLOSED', 'ABORTED', 'INTERNAL']
+
+/** An error about one proof, naming it; any other is thrown on. */
+function errorOf(index: number, error: unknown): PocError {
+  if (!(error instanceof PocError) || ABOUT_ALL.includes(error.code)) throw error
+  const { code, message, where, expected, received } = error
+  const proof = `proofs[${index}]`
+  const details = { where: where ? `${proof}: ${where}` : proof, expected, received, cause: error }
+  return new PocError(code, `${proof}: ${message}`, details)
 }

@@ -5,7 +5,7 @@ import { check, described, median, rounded, sample } from '../method/sample.mjs'
 
 export default async function overhead({ rounds, threadCounts }) {
   const threads = threadCounts.at(-1)
-  const model = await Model.load(modelFolder('deep-bf16'), { backend: 'cpu', threads, profile: true })
+  const model = await Model.load(modelFolder('deep-bf16'), { backend: 'cpu', threads, timeOps: true })
   const proof = await prove(model, promptOf(512), { promptLength: 256 })
   const verdict = await verify(model, proof)
   check(verdict.status === 'accepted', 'an honest proof was not accepted')

@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander'
 import { auditEvidence, parseEvidence } from '../evidence'
-import { EXIT_DONE, EXIT_INVALID } from './exit'
+import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INVALID } from './exit'
 import { addJsonFlag, addModelFlags, type ModelFlags } from './flags'
 import { checkBuiltIn, readJsonFile } from './input'
 import { print, type Session, withProgress } from './session'
@@ -12,7 +12,10 @@ import { withModel } from './with-model'
 export function addAudit(program: Command, session: Session): void {
   const command = program
     .command('audit')
-    .description('check an evidence bundle again, with --model by verifying again (exit code 0 or 1)')
+    .description(
+      'check an evidence bundle again, with --model by verifying again (exit code 0 or 1; 2 for a verdict that holds ' +
+        "but rests on its verifier's word)",
+    )
     .argument('<file>', 'what poc verify --evidence wrote')
   addJsonFlag(addModelFlags(command, { isOptional: true })).action((file: string, flags: Partial<ModelFlags>) =>
     runAudit(session, file, flags),
@@ -33,8 +36,10 @@ async function runAudit(session: Session, file: string, flags: Partial<ModelFlag
       )
     })
   }
-  session.exitCode = audit.valid ? EXIT_DONE : EXIT_INVALID
-  const how = audit.verified ? 'verified again' : 'checked without a model'
+  const { valid, unverifiable } = audit
+  session.exitCode = !valid ? EXIT_INVALID : unverifiable.length > 0 ? EXIT_INCONCLUSIVE : EXIT_DONE
+  const but = unverifiable.map((code) => `, but its verifier's word alone is '${code}'`).join('')
+  const how = (model === undefined ? 'checked without a model' : 'verified again') + but
   const headline = audit.valid
     ? `valid: the verdict '${verdict.status}' holds, ${how}`
     : `not valid: ${audit.problems.length} problems with the verdict '${verdict.status}', ${how}`

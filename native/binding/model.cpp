@@ -99,7 +99,7 @@ struct ModelWrap::Source {
   size_t budget_bytes = kNoBudget;
   std::string simd, cuda_path;
   bool on_cuda = false;
-  std::shared_ptr<OpTimes> op_times;  // null: not profiling
+  std::shared_ptr<OpTimes> op_times;  // null: ops are not timed
   std::vector<StoredFile> files;
   std::shared_ptr<Tensors> tensors = std::make_shared<Tensors>();
   size_t total_bytes = 0;
@@ -164,7 +164,7 @@ ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWra
     source_->simd = read_string(options.Get("simd"), "simd");
     source_->on_cuda = read_backend(options.Get("backend"));
     source_->device = read_size(options, "device");
-    if (options.Get("profile").ToBoolean()) source_->op_times = op_times_ = std::make_shared<OpTimes>();
+    if (options.Get("timeOps").ToBoolean()) source_->op_times = op_times_ = std::make_shared<OpTimes>();
     if (const size_t budget = read_size(options, "weightBudgetBytes")) source_->budget_bytes = budget;
     source_->cuda_path = cuda_module_path(info.Env());
     for (uint32_t i = 0; i < files.Length(); ++i) {
@@ -276,7 +276,7 @@ Napi::Value ModelWrap::progress(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::op_times(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    if (!op_times_) throw wrong_value("INVALID_ARGUMENT", "profile", "true when the model is loaded", "false");
+    if (!op_times_) throw wrong_value("INVALID_ARGUMENT", "timeOps", "true when the model is loaded", "false");
     const std::vector<OpTime> times = op_times_->list();
     const auto list = Napi::Array::New(info.Env(), times.size());
     for (uint32_t i = 0; i < times.size(); ++i) {

@@ -50,7 +50,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
 
   std::shared_ptr<Source> source_;  // what to load; null once loaded
   std::shared_ptr<const Model> model_;
-  std::shared_ptr<OpTimes> op_times_;  // null: not profiling
+  std::shared_ptr<OpTimes> op_times_;  // null: ops are not timed
   std::vector<std::weak_ptr<std::atomic<bool>>> flags_;
   bool closed_ = false;
 };

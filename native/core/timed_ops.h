@@ -1,4 +1,4 @@
-// How long a model's ops take, for profiling: a backend around another one, whose ops it times.
+// How long a model's ops take: a backend around another one, whose ops it times.
 #pragma once
 #include <array>
 #include <memory>

@@ -1,4 +1,4 @@
-// Profiled backends: every op is handed on once and counted once, what it takes is what it is charged, and
+// Timed backends: every op is handed on once and counted once, what it takes is what it is charged, and
 // results keep their bits.
 #include "../core/timed_ops.h"
 
@@ -104,9 +104,9 @@ void results_keep_their_bits() {
     const std::vector<uint32_t> tokens = m.tokens(quick() ? 5 : 19);
     const auto times = std::make_shared<OpTimes>();
     const auto plain = m.load(2, "auto");
-    const auto profiled = m.load_on(timed(cpu::make_backend(2, "auto"), times));
+    const auto timed_backend = m.load_on(timed(cpu::make_backend(2, "auto"), times));
     const auto from = std::chrono::steady_clock::now();
-    const PassResult result = whole_pass(profiled, m.kv, tokens, 8);
+    const PassResult result = whole_pass(timed_backend, m.kv, tokens, 8);
     const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - from;
     const PassResult expected = whole_pass(plain, m.kv, tokens, 8);
     CHECK(result == expected, m.name, ": ", difference(result, expected));

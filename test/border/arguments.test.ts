@@ -64,8 +64,8 @@ test.each([
   [{ backend: 'gpu' }],
   [{ device: 1.5 }],
   [{ weightBudgetBytes: 0 }],
-  [{ profile: 1 }],
-  [{ profile: true, backend: 'cuda' }],
+  [{ timeOps: 1 }],
+  [{ timeOps: true, backend: 'cuda' }],
   [{ signal: {} }],
 ])('load refuses options %j', async (options) => {
   await expect(Model.load(tiny, anything(options))).rejects.toMatchObject({

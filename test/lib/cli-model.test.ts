@@ -102,6 +102,10 @@ test('a claim is opened for a beacon, verified, and its evidence audited by anyb
   expect(await pocJson('audit', evidence)).toMatchObject({ exitCode: 0, json: { valid: true, verified: false } })
   expect(await pocJson('audit', evidence, '--model', MODEL)).toMatchObject({ exitCode: 0, json: { verified: true } })
   const changed = JSON.parse(readFileSync(evidence, 'utf8'))
+  const replayed = { ...changed.verdict, status: 'rejected', reasons: [{ code: 'replayed', message: 'seen' }] }
+  writeFileSync(evidence, JSON.stringify({ ...changed, verdict: replayed }))
+  const onItsWord = { valid: true, verified: false, unverifiable: ['replayed'] }
+  expect(await pocJson('audit', evidence)).toMatchObject({ exitCode: 2, json: onItsWord })
   changed.verdict.status = 'rejected'
   writeFileSync(evidence, JSON.stringify(changed))
   expect((await poc('audit', evidence)).exitCode).toBe(1)

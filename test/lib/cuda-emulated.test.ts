@@ -114,7 +114,7 @@ withModule('the emulated device', () => {
     const cases: [string, LoadOptions, string][] = [
       [tiny, {}, 'cuda'],
       [tiny, { simd: 'plain' }, 'cpu'],
-      [tiny, { profile: true }, 'cpu'],
+      [tiny, { timeOps: true }, 'cpu'],
       [tiny, { device: 1 }, 'cpu'],
       [dir, {}, 'cpu'],
     ]

@@ -6,6 +6,7 @@ import { digestOf } from '../../lib/form'
 import { generate } from '../../lib/generate'
 import { Model } from '../../lib/model'
 import { encodeProof, type Proof, proofDigest } from '../../lib/proof'
+import { bindingId } from '../../lib/registry'
 import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 
@@ -46,8 +47,9 @@ describe('an honest bundle', () => {
   })
 
   test('is valid, with a model and without', async () => {
-    expect(await auditEvidence(overJson(evidence))).toEqual({ valid: true, problems: [], verified: false })
-    expect(await auditEvidence(overJson(evidence), model)).toEqual({ valid: true, problems: [], verified: true })
+    const valid = { valid: true, problems: [], unverifiable: [] }
+    expect(await auditEvidence(overJson(evidence))).toEqual({ ...valid, verified: false })
+    expect(await auditEvidence(overJson(evidence), model)).toEqual({ ...valid, verified: true })
     expect(await auditEvidence(evidence, model, { chunkSize: 3 })).toMatchObject({ valid: true })
   })
 
@@ -74,20 +76,15 @@ describe('an honest bundle', () => {
     expect(codes(await auditEvidence(other, model))).toContain('other_verdict')
   })
 
-  test('what the verifier knew beside it is told to the audit', async () => {
-    const seen = new Set<string>()
-    await verify(model, proof, { seen })
-    for (const [options, code] of [
-      [{ seen }, 'replayed'],
-      [{ maxFlops: 1000 }, 'limit_exceeded'],
-    ] as const) {
-      const found = await verify(model, proof, { ...DEMANDS, ...options })
-      expect(found.reasons.map((reason) => reason.code)).toEqual([code])
-      const bundle = overJson(createEvidence(proof, found, DEMANDS))
-      expect(codes(await auditEvidence(bundle))).toEqual([])
-      expect(codes(await auditEvidence(bundle, model, options))).toEqual([])
-      expect(codes(await auditEvidence(bundle, model))).toEqual(['other_verdict'])
-    }
+  test('a limit is one of the demands', async () => {
+    const found = await verify(model, proof, { ...DEMANDS, maxFlops: 1000 })
+    expect(found.reasons.map((reason) => reason.code)).toEqual(['limit_exceeded'])
+    const bundle = overJson(createEvidence(proof, found, { ...DEMANDS, maxFlops: 1000 }))
+    expect(bundle.demands.maxFlops).toBe(1000)
+    expect(await auditEvidence(bundle, model)).toMatchObject({ valid: true, verified: true })
+    expect(codes(await auditEvidence({ ...bundle, demands: DEMANDS }, model))).toEqual(['other_verdict'])
+    const unlimited = createEvidence(proof, verdict, { ...DEMANDS, maxFlops: Number.POSITIVE_INFINITY })
+    expect(unlimited).toEqual(evidence)
   })
 
   test('what was asked for is in the bundle', async () => {
@@ -177,6 +174,107 @@ describe('what only a model finds', () => {
   })
 })
 
+describe('a verdict that rests on what only its verifier knew', () => {
+  const onItsWord = (code: string) => ({ valid: true, problems: [], verified: false, unverifiable: [code] })
+  const binding = () => bindingId(proof.header, proof.root)
+
+  test('replayed: everything beside it is verified again, and it too where the auditor has a registry', async () => {
+    const found = await verify(model, proof, { ...DEMANDS, seen: new Set([binding()]) })
+    expect(found.reasons.map(({ code }) => code)).toEqual(['replayed'])
+    const bundle = overJson(createEvidence(proof, found, DEMANDS))
+    expect(await auditEvidence(bundle)).toEqual(onItsWord('replayed'))
+    expect(await auditEvidence(bundle, model)).toEqual(onItsWord('replayed'))
+    const known = await auditEvidence(bundle, model, { seen: new Set([binding()]) })
+    expect(known).toEqual({ valid: true, problems: [], verified: true, unverifiable: [] })
+    expect(codes(await auditEvidence(bundle, model, { seen: new Set() }))).toEqual(['other_verdict'])
+    // Not the word of anybody: another nonce, which was to be found beside it.
+    const asked = overJson({ ...bundle, demands: { ...DEMANDS, nonce: '0f' } })
+    expect(await auditEvidence(asked, model)).toMatchObject({ valid: false, verified: false })
+  })
+
+  test('replayed meanwhile: another was first while this one computed', async () => {
+    let asked = 0
+    const found = await verify(model, proof, { ...DEMANDS, seen: { has: () => asked++ > 0, add() {} } })
+    expect(found).toMatchObject({ reasons: [{ code: 'replayed' }], mismatched: [], unchecked: [] })
+    expect(found.computed.layers).toBeGreaterThan(0)
+    const bundle = overJson(createEvidence(proof, found, DEMANDS))
+    expect(await auditEvidence(bundle, model)).toEqual(onItsWord('replayed'))
+    const known = await auditEvidence(bundle, model, { seen: new Set([binding()]) })
+    expect(known).toMatchObject({ valid: true, verified: true })
+    const lie = { ...bundle, verdict: { ...bundle.verdict, samplesDigest: '00'.repeat(32) } }
+    expect(codes(await auditEvidence(lie, model))).toContain('other_verdict')
+  })
+
+  test('an audit asks a registry about replayed verdicts alone, and adds nothing to it', async () => {
+    const seen = new Set([binding()])
+    expect(await auditEvidence(overJson(evidence), model, { seen })).toMatchObject({ valid: true, verified: true })
+    seen.clear()
+    await auditEvidence(overJson(evidence), model, { seen })
+    expect(seen.size).toBe(0)
+  })
+
+  /** The verdict of a verifier that is aborted while it looks at the `count`th layer. */
+  async function abortedAt(count: number, of: Proof): Promise<Verdict> {
+    const controller = new AbortController()
+    let layers = 0
+    const onProgress = () => {
+      if (++layers === count) controller.abort(new Error('stop'))
+    }
+    if (count === 0) controller.abort(new Error('stop'))
+    return await verify(model, of, { ...DEMANDS, signal: controller.signal, onProgress })
+  }
+
+  test.each(['rows', 'digest'] as const)('aborted, %s: the layers that were compared are again', async (form) => {
+    const made = await commit(model, proof.tokens, { ...OPTIONS, promptLength: PROMPT.length, form })
+    const opened = await made.open('bea0')
+    const reached = new Set<number>()
+    for (let count = 0; count <= model.config.numLayers + 1; count++) {
+      const found = await abortedAt(count, opened)
+      expect(found).toMatchObject({ status: 'inconclusive', reasons: [{ code: 'aborted' }], replay: null })
+      reached.add(found.computed.layers)
+      const bundle = overJson(createEvidence(opened, found, DEMANDS))
+      expect(await auditEvidence(bundle)).toEqual(onItsWord('aborted'))
+      expect(await auditEvidence(bundle, model)).toEqual(onItsWord('aborted'))
+      const { computed } = found
+      for (const change of [
+        { samplesDigest: '00'.repeat(32) },
+        { computed: { ...computed, layers: (computed.layers + 1) % (model.config.numLayers + 2) } },
+        { computed: { ...computed, share: computed.share + 0.001 } },
+      ]) {
+        const lie = { ...bundle, verdict: { ...found, ...change } }
+        expect(codes(await auditEvidence(lie, model))).toContain('other_verdict')
+      }
+    }
+    expect([...reached][0]).toBe(0)
+    expect(reached).toContain(model.config.numLayers + 1) // all compared, and aborted while tokens were replayed
+  })
+
+  test('aborted behind a layer at which the proof had to be rejected', async () => {
+    const samples = proof.samples.map((one, i) => (i === 0 ? { ...one, v: one.v.map((byte) => byte ^ 1) } : one))
+    const forged = { ...proof, samples }
+    expect((await verify(model, forged, DEMANDS)).status).toBe('rejected')
+    const honest = await abortedAt(model.config.numLayers, proof)
+    expect(honest.matched.length).toBeGreaterThan(0)
+    const lie = {
+      ...honest,
+      proofDigest: proofDigest(forged),
+      samplesDigest: digestOf(samples, honest.computed.layers),
+    }
+    const bundle = overJson(createEvidence(forged, lie, DEMANDS))
+    expect(await auditEvidence(bundle)).toEqual(onItsWord('aborted'))
+    expect(codes(await auditEvidence(bundle, model))).toEqual(['other_verdict'])
+  })
+
+  test('an audit that is aborted itself says nothing', async () => {
+    const reason = new Error('no more')
+    const found = await abortedAt(0, proof)
+    for (const bundle of [evidence, createEvidence(proof, found, DEMANDS)]) {
+      const auditing = auditEvidence(overJson(bundle), model, { signal: AbortSignal.abort(reason) })
+      await expect(auditing).rejects.toBe(reason)
+    }
+  })
+})
+
 describe('what is not a bundle is refused', () => {
   const refusal = (code: string, where: string | RegExp) => ({ code, where: expect.stringMatching(where) })
   test.each<[string, () => unknown, string, RegExp]>([
@@ -202,6 +300,8 @@ describe('what is not a bundle is refused', () => {
     ],
     ['a number for a seed', () => ({ ...evidence, demands: { replaySeed: 7 } }), 'EVIDENCE_MALFORMED', /replaySeed$/],
     ['a number for a share', () => ({ ...evidence, demands: { replay: 1 } }), 'EVIDENCE_MALFORMED', /replay$/],
+    ['a limit below 0', () => ({ ...evidence, demands: { maxFlops: -1 } }), 'EVIDENCE_MALFORMED', /maxFlops$/],
+    ['a limit in words', () => ({ ...evidence, demands: { maxFlops: '9' } }), 'EVIDENCE_MALFORMED', /maxFlops$/],
     [
       'a word for a switch',
       () => ({ ...evidence, demands: { probabilityTest: 'yes' } }),

@@ -9,6 +9,7 @@ import { prove } from '../../lib/prove'
 import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 import { type VerifyAllOptions, verifyAll } from '../../lib/verify-all'
+import { makeModel, setValues } from '../models/make'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
 const NUM_SHARED = 70
@@ -245,4 +246,72 @@ test('a closed model, and one that is closed meanwhile', async () => {
   await other.close()
   await expect(running).rejects.toMatchObject({ code: 'CLOSED' })
   await expect(verifyAll(other, branches)).rejects.toMatchObject({ code: 'CLOSED' })
+})
+
+describe('a model that breaks down on some tokens', () => {
+  const BAD = 5
+  const [HEAD, HUGE] = [9, 2 ** 126]
+  let fragile: Model
+  beforeAll(async () => {
+    // After BAD nearly all of the hidden state is dimension 0, by which the logit of HEAD overflows.
+    const { dir } = makeModel({
+      edit: (tensors) => {
+        for (const [name, row, change] of [
+          ['model.embed_tokens.weight', BAD, (_: number, i: number) => (i === 0 ? 1e4 : 0)],
+          ['model.norm.weight', 0, () => 1],
+          ['lm_head.weight', HEAD, (_: number, i: number) => (i === 0 ? HUGE : 0)],
+        ] as const) {
+          const tensor = tensors.get(name)
+          if (!tensor) throw new Error(name)
+          const width = tensor.shape.at(-1) as number
+          const values = Float32Array.from(tensor.values)
+          values.set(values.subarray(row * width, (row + 1) * width).map(change), row * width)
+          setValues(tensor, values)
+        }
+      },
+    })
+    fragile = await Model.load(dir, { threads: 2 })
+  })
+  afterAll(() => fragile.close())
+
+  const first = Array.from({ length: 80 }, (_, i) => 10 + (i % 70))
+  const proved = (tokens: number[], options: object) => prove(fragile, tokens, { promptLength: 70, ...options })
+
+  /** What verify gives for each, an error as verifyAll is to give it. */
+  async function expectedOf(proofs: Proof[]): Promise<unknown[]> {
+    const each = proofs.map((proof, i) =>
+      verify(fragile, proof).catch(({ code, where, expected, received }: PocError) =>
+        expect.objectContaining({ name: 'PocError', code, where: `proofs[${i}]: ${where}`, expected, received }),
+      ),
+    )
+    return await Promise.all(each)
+  }
+
+  test('logits that are not finite fail their proof alone, wherever it stands', async () => {
+    const stated = { temperature: 0.5, seed: '01' }
+    const broken = await proved([...first, BAD, 7], stated)
+    const others = [
+      await proved([...first, 7], stated), // its tokens are not what the sampler chooses
+      await proved([...first, BAD, 8], {}), // its tokens are not replayed
+      await proved([...first.slice(0, 75), BAD], stated), // nothing is chosen after it
+      forged(await proved([...first, 9], {}), () => true),
+    ]
+    for (let place = 0; place <= others.length; place++) {
+      const proofs = [...others.slice(0, place), broken, ...others.slice(place)]
+      const expected = await expectedOf(proofs)
+      for (const maxPositions of [undefined, 1]) {
+        const results = await verifyAll(fragile, proofs, { maxPositions })
+        expect(results).toEqual(expected)
+        expect(results[place]).toMatchObject({ code: 'MODEL_NON_FINITE' })
+        expect(statuses(results.filter((_, i) => i !== place))).toEqual([
+          'rejected',
+          'accepted',
+          'rejected',
+          'rejected',
+        ])
+      }
+    }
+    const results = await verifyAll(fragile, [broken, others[1], broken])
+    expect(statuses(results)).toEqual(['MODEL_NON_FINITE', 'accepted', 'MODEL_NON_FINITE'])
+  })
 })

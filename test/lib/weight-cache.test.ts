@@ -252,7 +252,7 @@ describe('a file that cannot be written fails no load', () => {
 
 test('the native class refuses other arguments, backends and states', async () => {
   const model = await Model.load(tiny, { backend: 'cpu' })
-  const options = { threads: 1, simd: 'auto', device: 0, weightBudgetBytes: 0, profile: false }
+  const options = { threads: 1, simd: 'auto', device: 0, weightBudgetBytes: 0, timeOps: false }
   const header = new Uint8Array(112)
   const make = (backend: 'cpu' | 'cuda') => new (addon().Model)(model.config, [], [], { ...options, backend })
   const native = make('cpu') as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>

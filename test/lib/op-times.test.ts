@@ -1,4 +1,4 @@
-// Op times of a profiled model: they add up, they change nothing, and who did not ask for them gets none.
+// Op times of a model that takes them: they add up, they change nothing, and who did not ask for them gets none.
 import path from 'node:path'
 import { Model } from '../../lib/model'
 import { encodeProof } from '../../lib/proof'
@@ -9,7 +9,7 @@ const tiny = path.join(__dirname, '../../models/tiny-stories')
 const tokens = Uint32Array.from({ length: 200 }, (_, i) => (i * 37) % 1024)
 
 test('what ops take fits into the time of the runs, and grows with them', async () => {
-  const model = await Model.load(tiny, { profile: true })
+  const model = await Model.load(tiny, { timeOps: true })
   expect(model.backend).toBe('cpu')
   expect(model.opTimes().every(({ calls, seconds }) => calls === 0 && seconds === 0)).toBe(true)
   const start = process.hrtime.bigint()
@@ -37,9 +37,9 @@ test('what ops take fits into the time of the runs, and grows with them', async 
   await plain.close()
 })
 
-test('a model that is not profiled says so', async () => {
-  const model = await Model.load(tiny, { profile: false })
-  const error = { name: 'PocError', code: 'INVALID_ARGUMENT', where: 'profile', received: 'false' }
+test('a model that does not time its ops says so', async () => {
+  const model = await Model.load(tiny, { timeOps: false })
+  const error = { name: 'PocError', code: 'INVALID_ARGUMENT', where: 'timeOps', received: 'false' }
   expect(() => model.opTimes()).toThrow(expect.objectContaining(error))
   await model.close()
 })
