@@ -36,7 +36,10 @@ export type Replayable = Pick<Proof, 'header' | 'tokens'>
 /** The largest score gap that counts: scores of tokens that topK and topP leave out are infinitely far away. */
 export const MAX_GAP = 1e6
 
-/** Standard deviations below the mean at which tokens are too improbable; a normal law goes there in 3 of 10^7 runs. */
+/**
+ * Standard deviations below the mean at which tokens are too improbable. A normal law goes there in 3 of 10^7 runs;
+ * sums over few tokens, one of them rare, go there more often.
+ */
 export const MIN_SURPRISE = -5
 
 /**

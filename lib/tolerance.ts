@@ -28,7 +28,7 @@ export interface StrainQuantiles {
 
 /** Honest proofs, of sequences that had no part in setting the limits. */
 export interface HonestEvidence {
-  /** How they were computed: engine, version, settings. */
+  /** How they were computed: engine and settings. */
   variants: string[]
   /** Sequences that the limits were set on. */
   fittedSequences: number

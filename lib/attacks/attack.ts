@@ -16,7 +16,7 @@ export interface Forgery {
 export interface Attack {
   /** Such as `prefill-int8`. */
   name: string
-  /** The attack's number in docs/ATTACKS.md, such as 'A2'. */
+  /** The attack's number in docs/SECURITY.md, such as 'A2'. */
   reference: string
   about: string
   /** Whether a trial has what the attack needs; another is drawn where it has not. Default: it has. */
