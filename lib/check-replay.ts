@@ -1,7 +1,7 @@
 // What a verdict says of replayed tokens.
 import type { Report } from './check'
 import type { Proof } from './proof'
-import { EXACT, MIN_SURPRISE, type ReplayDemands, replayPositions } from './replay'
+import { EXACT, MAX_SURPRISE, type ReplayDemands, replayPositions } from './replay'
 import type { ReasonCode, Verdict } from './verdict'
 
 /** Whether replayed tokens go with the proof, the status and the reasons. */
@@ -14,7 +14,7 @@ export function checkReplay({ header, tokens }: Proof, { replay, status, reasons
   if (isOverlooked || (has('token_mismatch') && !isFound)) {
     report('replay', `${status}, with ${replay?.mismatched ?? 'no'} tokens that the sampler does not choose`)
   }
-  if (has('improbable_tokens') && isExact && !((replay?.surprise ?? 0) < MIN_SURPRISE)) {
+  if (has('improbable_tokens') && isExact && !((replay?.surprise ?? 0) > MAX_SURPRISE)) {
     report('replay', `${status} for a surprise of ${replay?.surprise ?? 'nobody'}`)
   }
   if (replay === null) return

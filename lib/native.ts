@@ -89,15 +89,14 @@ export interface NativePrefill {
    *
    * @param out - {@link REPLAY_VALUES} for each token: the chosen id (-1 without sampling); its score less the score
    * of `tokens[i]` (0 where equal; Infinity where top-k or top-p leave `tokens[i]` out; NaN without sampling); with
-   * `statistics`, else NaN, at temperature 1 over the whole vocabulary, in nats: ln p(tokens[i]), the sum of p ln p,
-   * the variance of ln p under p.
+   * `surprise`, else NaN, -ln p(tokens[i]) / 2 - ln(sum of sqrt(p)), at temperature 1 over the whole vocabulary.
    */
   replay(
     part: number,
     positions: Uint32Array,
     tokens: Uint32Array,
     sampling: NativeSampling | null,
-    statistics: boolean,
+    surprise: boolean,
     out: Float64Array,
   ): Promise<void>
   drop(part: number): void
@@ -105,7 +104,7 @@ export interface NativePrefill {
 }
 
 /** Of each token, in the output of {@link NativePrefill.replay}. */
-export const REPLAY_VALUES = 5
+export const REPLAY_VALUES = 3
 
 /** How the next token is chosen. `key` is the noise's, two words. */
 export interface NativeSampling {

@@ -39,7 +39,7 @@ export interface Pass {
    * {@link PassPart.plan} has these.
    *
    * @param tokens - The token claimed behind each position.
-   * @param sampling - Null: nothing is chosen, only `statistics` are taken.
+   * @param sampling - Null: nothing is chosen, only `surprise` is taken.
    * @returns Five numbers a position, see {@link NativePrefill.replay}.
    */
   replay(
@@ -47,7 +47,7 @@ export interface Pass {
     positions: Uint32Array,
     tokens: Uint32Array,
     sampling: NativeSampling | null,
-    statistics: boolean,
+    surprise: boolean,
   ): Promise<Float64Array>
 }
 
@@ -100,10 +100,10 @@ export function openPass(model: Model, parts: readonly PassPart[], options: Pass
       await ahead.catch(() => {})
     }
   }
-  const replay: Pass['replay'] = async (part, positions, tokens, sampling, statistics) => {
+  const replay: Pass['replay'] = async (part, positions, tokens, sampling, surprise) => {
     const out = new Float64Array(REPLAY_VALUES * positions.length)
     try {
-      await model.run(() => run.replay(part, positions, tokens, sampling, statistics, out))
+      await model.run(() => run.replay(part, positions, tokens, sampling, surprise, out))
     } catch (error) {
       throw reasonOf(error, signal)
     }

@@ -25,7 +25,8 @@ export interface ReplayDemands {
   replaySeed?: string
   /**
    * Where a proof does not state how its tokens were chosen: reject it when the model gives them a probability too
-   * low for any sampling at temperature 1 or below. Default: false, such tokens are not looked at.
+   * low for any sampling at temperature 1 or below (top-k and top-p included). An honest proof is rejected with
+   * probability 10^-6 at most. Default: false, such tokens are not looked at.
    */
   probabilityTest?: boolean
 }
@@ -37,10 +38,12 @@ export type Replayable = Pick<Proof, 'header' | 'tokens'>
 export const MAX_GAP = 1e6
 
 /**
- * Standard deviations below the mean at which tokens are too improbable. A normal law goes there in 3 of 10^7 runs;
- * sums over few tokens, one of them rare, go there more often.
+ * Tokens of a greater surprise are too improbable: ln(10^6). The surprise of a token is -ln p / 2 - ln(sum of sqrt(p));
+ * over tokens drawn from p one after another, exp of the sum is a martingale of mean 1 (drawn from what prefers likely
+ * tokens, a supermartingale), so that it exceeds 10^6 with probability 10^-6 at most, for any number of tokens (Ville's
+ * inequality).
  */
-export const MIN_SURPRISE = -5
+export const MAX_SURPRISE = 13.815510557964274
 
 /**
  * The positions after which the sampler is to choose again, ascending; null for none.
@@ -120,28 +123,23 @@ export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbe
   let first: TokenReplay['first'] = null
   let mismatched = 0
   let gaps = 0
-  let [observed, expected, variance] = [0, 0, 0]
+  let surprise = 0
   for (const [i, position] of positions.entries()) {
-    const [chosen, gap, logProbability, mean, spread] = numbers.subarray(i * REPLAY_VALUES, (i + 1) * REPLAY_VALUES)
+    const [chosen, gap, ofToken] = numbers.subarray(i * REPLAY_VALUES, (i + 1) * REPLAY_VALUES)
     gaps += Math.min(gap, MAX_GAP)
-    observed += Math.max(logProbability, -MAX_GAP)
-    expected += mean
-    variance += spread
+    surprise += Math.min(ofToken, MAX_GAP)
     if (!isKnown || chosen === claimed[i]) continue
     mismatched++
     first ??= { position: position + 1, claimed: claimed[i], chosen }
   }
-  const surprise = Number.isNaN(variance) ? null : (observed - expected) / Math.sqrt(Math.max(variance, MIN_VARIANCE))
   return {
     positions: positions.length,
     mismatched,
     first,
     meanScoreGap: isKnown ? gaps / positions.length : null,
-    surprise,
+    surprise: Number.isNaN(surprise) ? null : surprise,
   }
 }
-
-const MIN_VARIANCE = 1e-12 // of a model that is certain of everything
 
 /**
  * Whether the tokens of a header can be replayed: in bit-equal numerics wherever the sampler is stated; in others
@@ -171,7 +169,7 @@ export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap: n
       message: `the sampler chooses other tokens, ${mismatched} of ${positions}: ${where}`,
     }
   }
-  if (isKnown || surprise === null || surprise >= MIN_SURPRISE) return null
-  const message = `the tokens are ${(-surprise).toFixed(1)} standard deviations less probable than the model's own`
+  if (isKnown || surprise === null || surprise <= MAX_SURPRISE) return null
+  const message = `the model finds the tokens too improbable: ${surprise.toFixed(1)} nats, over ${MAX_SURPRISE.toFixed(1)}`
   return { code: 'improbable_tokens', message }
 }

@@ -49,8 +49,8 @@ export interface TokenReplay {
    */
   meanScoreGap: number | null
   /**
-   * How many standard deviations the log-probability of all these tokens lies from what sampling at temperature 1
-   * gives on average; null where that was not asked for.
+   * How improbable the model finds all these tokens, in nats, see {@link MAX_SURPRISE}; null where that was not asked
+   * for.
    */
   surprise: number | null
 }

@@ -141,7 +141,7 @@ struct PrefillWrap::Run {
     if (claimed.tokens.size() != claimed.positions.size()) throw bad_argument("tokens", "one a position");
     for (uint32_t& position : claimed.positions) ++position;  // where the token behind stands
     if (info[3].IsObject()) claimed.sampling = read_sampling(info[3].As<Napi::Object>());
-    claimed.statistics = info[4].ToBoolean();
+    claimed.surprise = info[4].ToBoolean();
     return claimed;
   }
 

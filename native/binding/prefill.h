@@ -21,7 +21,7 @@ class PrefillWrap : public Napi::ObjectWrap<PrefillWrap> {
   // order, positions ascending (none: empty arrays), and gives the layer's number; -1 after the last one. At the
   // virtual layer k takes the final hidden states and v nothing.
   Napi::Value next(const Napi::CallbackInfo& info);
-  // replay(part, positions, tokens, sampling | null, statistics, out): Promise<void>: after the virtual layer's next()
+  // replay(part, positions, tokens, sampling | null, surprise, out): Promise<void>: after the virtual layer's next()
   // and before cancel(): what its hidden states at `positions` say of the tokens behind them; see core/replay.h.
   Napi::Value replay(const Napi::CallbackInfo& info);
   // drop(part): its samples are not wanted any more; their rows still come, with unspecified contents.

@@ -212,25 +212,21 @@ uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sa
   return choose(logits, vocab_size, sampling, position, 0).id;
 }
 
-TokenStatistics token_statistics(const float* logits, size_t vocab_size, uint32_t token) {
+double token_surprise(const float* logits, size_t vocab_size, uint32_t token) {
   const FloatEnvironment environment;
   check_finite(logits, vocab_size);
   const double largest = logits[greedy(logits, vocab_size)];
-  double total = 0, first = 0, second = 0, x[kLogitBlock], weights[kLogitBlock];
+  double total = 0, roots = 0, x[kLogitBlock], weights[kLogitBlock];
   for (size_t begin = 0; begin < vocab_size; begin += kLogitBlock) {
     const size_t count = std::min(kLogitBlock, vocab_size - begin);
     for (size_t i = 0; i < count; ++i) x[i] = static_cast<double>(logits[begin + i]) - largest;
     logit_loops().front().exponentials(x, count, weights);
     for (size_t i = 0; i < count; ++i) {
-      const double moment = weights[i] * x[i];
       total = total + weights[i];
-      first = first + moment;
-      second = second + moment * x[i];
+      roots = roots + std::sqrt(weights[i]);
     }
   }
-  const double log_total = log64(total), mean = first / total;
-  return {static_cast<double>(logits[token]) - largest - log_total, mean - log_total,
-          std::max(second / total - mean * mean, 0.0)};
+  return log64(total) - (static_cast<double>(logits[token]) - largest) / 2 - log64(roots);
 }
 
 }  // namespace poc

@@ -33,16 +33,12 @@ Choice choose(const float* logits, size_t vocab_size, const Sampling& sampling, 
 // The chosen id alone.
 uint32_t choose_token(const float* logits, size_t vocab_size, const Sampling& sampling, uint32_t position);
 
-// What a model says of one token, at temperature 1 over the whole vocabulary, in nats.
-struct TokenStatistics {
-  double log_probability;  // ln p(token)
-  double mean;             // sum of p ln p over the vocabulary: minus the entropy
-  double variance;         // of ln p under p
-};
-
-// In binary64. With m the largest logit, x = logit - m and ids in ascending order, three chains: Z = sum exp64(x),
-// S1 = sum exp64(x) x, S2 = sum exp64(x) x x. Then ln p = x - log64(Z), mean = S1 / Z - log64(Z), variance =
-// S2 / Z - (S1 / Z)^2, at least 0. Throws MODEL_NON_FINITE as choose() does.
-TokenStatistics token_statistics(const float* logits, size_t vocab_size, uint32_t token);
+// How improbable a model finds a token, in nats: -ln p(token) / 2 - ln(sum of sqrt(p)), with p at temperature 1 over
+// the whole vocabulary. Of a token drawn from p, the expectation of exp(surprise) is 1; of one drawn in any way that
+// prefers likely tokens (a lower temperature, top-k, top-p) it is less.
+//
+// In binary64. With m the largest logit, x = logit - m and ids in ascending order, two chains: Z = sum exp64(x), R =
+// sum sqrt(exp64(x)). Then it is log64(Z) - x(token) / 2 - log64(R). Throws MODEL_NON_FINITE as choose() does.
+double token_surprise(const float* logits, size_t vocab_size, uint32_t token);
 
 }  // namespace poc

@@ -88,12 +88,7 @@ class Replayer {
       out[0] = choice.id;
       out[1] = choice.gap;
     }
-    if (claimed_.statistics) {
-      const TokenStatistics statistics = token_statistics(logits, vocab, claimed_.tokens[i]);
-      out[2] = statistics.log_probability;
-      out[3] = statistics.mean;
-      out[4] = statistics.variance;
-    }
+    if (claimed_.surprise) out[2] = token_surprise(logits, vocab, claimed_.tokens[i]);
   }
 
   const Model& model_;

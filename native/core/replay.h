@@ -13,15 +13,15 @@ namespace poc {
 struct Replay {
   std::vector<uint32_t> rows, tokens, positions;
   std::optional<Sampling> sampling;  // none: tokens are not chosen again
-  bool statistics = false;
+  bool surprise = false;
 };
 
-constexpr size_t kReplayValues = 5;
+constexpr size_t kReplayValues = 3;
 
 // `hidden`: (rows, hidden_size) after the final norm, in the memory of `ops`. Writes for each claimed token: the chosen
-// id (-1 without sampling), Choice::gap (NaN without sampling), and the three of TokenStatistics (NaN without
-// statistics). Logits are computed and fetched some rows at a time, so that the memory they take does not grow with the
-// number of tokens. Throws MODEL_NON_FINITE, or Cancelled.
+// id (-1 without sampling), Choice::gap (NaN without sampling), and token_surprise() (NaN where not asked for). Logits
+// are computed and fetched some rows at a time, so that the memory they take does not grow with the number of tokens.
+// Throws MODEL_NON_FINITE, or Cancelled.
 void replay(const Model& model, Ops& ops, Rows hidden, const Replay& claimed, const std::atomic<bool>& cancelled,
             double* out);
 

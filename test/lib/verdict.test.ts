@@ -322,7 +322,7 @@ describe('verdicts on replayed tokens', () => {
     matched: indicesOfPlan(planOf(silentProof).plan),
     unchecked: [],
     samplesDigest: digestOf(silentProof.samples),
-    replay: { ...replay, meanScoreGap: null, surprise: -9 },
+    replay: { ...replay, meanScoreGap: null, surprise: 14 },
     computed: whole,
   }
   const changed = (verdict: Verdict, changes: Partial<TokenReplay>): Verdict => {
@@ -330,7 +330,7 @@ describe('verdicts on replayed tokens', () => {
   }
 
   test('a surprise that is none', () => {
-    for (const surprise of [-4.9, 0, null])
+    for (const surprise of [13.8, 0, null])
       expect(codesOf(silentProof, changed(improbable, { surprise }))).toEqual(['replay'])
   })
 
