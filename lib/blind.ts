@@ -12,6 +12,7 @@ import { copyProof, type Proof } from './proof'
 import { outcomeOfReplay, type ReplayDemands, replayNumbers } from './replay'
 import type { BlindProof } from './seal'
 import type { Samplers } from './custom-sampler'
+import { atOnce } from './turns'
 import type { TokenReplay, Verdict } from './verdict'
 
 /** What a verifier has before it sees what is claimed. */
@@ -39,7 +40,7 @@ export interface RecomputeOptions extends Samplers, ReplayDemands {
  */
 export async function recompute(model: Model, blind: BlindProof, options: RecomputeOptions = {}): Promise<Recomputed> {
   checkRun(model, options)
-  const { plan, whole, replayed } = planPass(blind, options)
+  const { plan, whole, replayed } = atOnce(planPass(blind, options))
   const { kvDtype, numLayers } = blind.header
   const pass = openPass(model, [{ tokens: blind.tokens, plan: whole, parent: null, shared: 0 }], {
     ...options,
@@ -93,7 +94,7 @@ export async function judge(
 ): Promise<Verdict> {
   const examination = examine(model, copyProof(proof), demands)
   if (examination.verdict) return examination.verdict
-  checkReplayed(planPass(proof, demands).replayed, replayed, demands)
+  checkReplayed(atOnce(planPass(proof, demands)).replayed, replayed, demands)
   const { numLayers } = model.config
   const isMissing = replayed !== null && layers[layers.length - 1]?.layer !== numLayers
   const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }

@@ -9,7 +9,8 @@ import { bytesOf, hexFrom, hexOf } from './hex'
 import type { KvSample } from './kv'
 import { MAX_SEED_BYTES } from './limits'
 import { headFromPath } from './merkle'
-import { createPlan, layOut, type Plan } from './plan'
+import { layOut, type Plan, planning } from './plan'
+import { atOnce, type Turns } from './turns'
 
 /** What a generator publishes when it has generated: 32 bytes that fix every K, V and final hidden state. */
 export interface Claim {
@@ -60,6 +61,11 @@ export function rootOf({ header, tokens, contextDigest }: Omit<Claim, 'root'>, h
  * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE for more than 2^20 samples
  */
 export function drawChallenge(claim: Omit<Claim, 'contextDigest'>, beacon: string, samplers: Samplers = {}): Challenge {
+  return atOnce(drawing(claim, beacon, samplers))
+}
+
+/** {@link drawChallenge} in turns; the claim must stay as it is meanwhile. */
+export function* drawing(claim: Omit<Claim, 'contextDigest'>, beacon: string, samplers: Samplers): Turns<Challenge> {
   const header = checkHeader(claim?.header, 'INVALID_ARGUMENT', 'claim.header')
   if (header.challenge !== 'beacon') {
     throw wrongValue('INVALID_ARGUMENT', 'claim.header.challenge', "'beacon'", header.challenge)
@@ -67,16 +73,23 @@ export function drawChallenge(claim: Omit<Claim, 'contextDigest'>, beacon: strin
   const root = hexOf(claim.root, 32, 32, 'claim.root', 'INVALID_ARGUMENT')
   const checked = hexOf(beacon, 1, MAX_SEED_BYTES, 'beacon', 'INVALID_ARGUMENT')
   const seed = taggedHash('challenge', bytesOf(root), bytesOf(checked))
-  return { root, beacon: checked, seed, plan: layOut(header, claim.tokens, samplers, seed) }
+  return { root, beacon: checked, seed, plan: yield* layOut(header, claim.tokens, samplers, seed) }
 }
 
 /** The plan that a proof's own header asks for, and the seed of its challenge. */
-export function planOf(
-  proof: Claim & { beacon: string },
-  samplers: Samplers = {},
-): { plan: Plan; seed: Uint8Array | null } {
-  if (proof.header.challenge === 'beacon') return drawChallenge(proof, proof.beacon, samplers)
-  return { plan: createPlan(proof.header, proof.tokens, samplers), seed: null }
+export function planOf(proof: Claim & { beacon: string }, samplers: Samplers = {}): PlannedProof {
+  return atOnce(planningOf(proof, samplers))
+}
+
+interface PlannedProof {
+  plan: Plan
+  seed: Uint8Array | null
+}
+
+/** {@link planOf} in turns; the proof must stay as it is meanwhile. */
+export function* planningOf(proof: Claim & { beacon: string }, samplers: Samplers): Turns<PlannedProof> {
+  if (proof.header.challenge === 'beacon') return yield* drawing(proof, proof.beacon, samplers)
+  return { plan: yield* planning(proof.header, proof.tokens, samplers), seed: null }
 }
 
 /** Whether leaves, by their index, and a path lead to a claim's root. */

@@ -4,7 +4,7 @@ import { addon } from './addon'
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { bindingDigest, contextChain, type ProofHeader } from './binding'
-import { type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
+import { type Claim, drawing, leavesOf, rootOf } from './challenge'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { inForm } from './form'
@@ -16,6 +16,7 @@ import type { Model } from './model'
 import type { Proof } from './proof'
 import { checkedTokens, type ProofOptions, type ProveOptions, proofHeader, sampledBy } from './prove'
 import { cancelledBy, openSequence, type Sequence } from './sequence'
+import { inTurns, POSITIONS_A_TURN, type Turns } from './turns'
 
 /** How an opening is computed; nothing of it changes a result. */
 export interface OpenOptions extends Samplers {
@@ -109,7 +110,7 @@ export function createLeaves(sequence: Sequence, header: ProofHeader): Leaves {
     async finish(model, tokens) {
       const leaves = new Uint8Array(Buffer.concat(pieces))
       const tree = merkleTree(leaves, await addon().merkleTree(leaves))
-      const unrooted = { header, tokens, contextDigest: contextOf(header, tokens) }
+      const unrooted = { header, tokens, contextDigest: await inTurns(contextOf(header, tokens)) }
       return commitmentOf(model, { ...unrooted, root: rootOf(unrooted, tree.head) }, tree)
     },
   }
@@ -123,7 +124,7 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
     async open(beacon, options = {}) {
       checkRun(model, options)
       const { header, tokens } = claim
-      const challenge = drawChallenge(claim, beacon, options)
+      const challenge = await inTurns(drawing(claim, beacon, options))
       const samples = await sampledBy(model, tokens, challenge.plan, header.kvDtype, options)
       const path = tree.path([...leavesOf(header, samples).keys()])
       return { ...claim, ...inForm(header, challenge.seed, samples), beacon: challenge.beacon, path }
@@ -131,9 +132,12 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
   }
 }
 
-function contextOf(header: ProofHeader, tokens: Uint32Array): string {
+function* contextOf(header: ProofHeader, tokens: Uint32Array): Turns<string> {
   const chain = contextChain(bindingDigest(header))
   let digest: Uint8Array = new Uint8Array(0)
-  for (const token of tokens) digest = chain.push(token)
+  for (const [position, token] of tokens.entries()) {
+    if (position % POSITIONS_A_TURN === POSITIONS_A_TURN - 1) yield
+    digest = chain.push(token)
+  }
   return hexFrom(digest)
 }

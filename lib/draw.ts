@@ -1,5 +1,5 @@
 // Unbiased integers drawn from a hash: what samplers and depth policies choose by.
-import { type contextHash, DIGEST_BYTES } from './hash'
+import { type contextHash, DIGEST_BYTES, wordAt } from './hash'
 
 /** An integer in [0, bound), each equally likely; `bound` is 1 to 2^32. */
 export type Draw = (bound: number) => number
@@ -8,15 +8,14 @@ export type Draw = (bound: number) => number
 export function uniformIntegers(hash: ReturnType<typeof contextHash>, context: Uint8Array): Draw {
   let block = 0
   let offset = DIGEST_BYTES
-  let words: DataView = new DataView(new ArrayBuffer(0))
+  let digest: Uint8Array = new Uint8Array(0)
   const next = () => {
     if (offset === DIGEST_BYTES) {
-      const digest = hash(context, block++)
-      words = new DataView(digest.buffer, digest.byteOffset)
+      digest = hash(context, block++)
       offset = 0
     }
     offset += 4
-    return words.getUint32(offset - 4, true)
+    return wordAt(digest, offset - 4)
   }
   return (bound) => {
     const usable = 2 ** 32 - (2 ** 32 % bound)

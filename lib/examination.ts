@@ -1,6 +1,6 @@
 // What verifying a proof consists of beside the prefill: what is decided before it, what it is compared with, and the
 // verdict.
-import { type Claim, leafDigest, leafIndex, opensTo, planOf } from './challenge'
+import { type Claim, leafDigest, leafIndex, opensTo, planningOf } from './challenge'
 import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
@@ -14,11 +14,12 @@ import type { Pass } from './pass'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
 import { type Proof, proofDigest } from './proof'
-import { canReplay, outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers, replayPositions } from './replay'
+import { canReplay, drawingReplay, outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers } from './replay'
 import { createReport, type Report } from './report'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
 import { type ToleranceProfile, whyNotCovered } from './tolerance'
 import { createTolerantMatcher } from './tolerant-matcher'
+import { atOnce, type Turns } from './turns'
 import type { Reason, TokenReplay, Verdict } from './verdict'
 
 /** What a verifier asks of a proof. */
@@ -54,10 +55,17 @@ export type Examination = { readonly verdict: Verdict } | OpenExamination
  * @throws {PocError} INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW
  */
 export function examine(model: Model, proof: Proof, demands: Demands): Examination {
-  checkLength(model, proof) // before a plan is laid out, which takes a moment for a million tokens
-  const planned = planPass(proof, demands)
+  return atOnce(examining(model, proof, demands))
+}
+
+/** {@link examine} in turns. */
+export function* examining(model: Model, proof: Proof, demands: Demands): Turns<Examination> {
+  checkLength(model, proof) // before a plan is laid out, which takes seconds for a million tokens
+  const planned = yield* planPass(proof, demands)
   const { plan, whole, replayed } = planned
+  yield
   const digest = proofDigest(proof)
+  yield
   const report = createReport(model, proof, digest, plan)
   const contradictions = structuralReasons(model, proof, plan, demands)
   if (contradictions.length > 0) return { verdict: report('rejected', contradictions) }
@@ -104,14 +112,14 @@ interface PassPlan {
 }
 
 /** Plans the pass over a proof, of which only what everybody may see is needed. */
-export function planPass(
+export function* planPass(
   proof: Claim & { beacon: string },
   demands: Samplers & ReplayDemands & Pick<Demands, 'profile'>,
-): PassPlan {
-  const { plan, seed } = planOf(proof, demands)
+): Turns<PassPlan> {
+  const { plan, seed } = yield* planningOf(proof, demands)
   const isTested = proof.header.sampling === null && demands.probabilityTest
   const isReplayed = isTested || canReplay(proof.header, demands.profile)
-  const replayed = isReplayed ? replayPositions(proof, seed, demands) : null
+  const replayed = isReplayed ? yield* drawingReplay(proof, seed, demands) : null
   const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
   return { plan, whole, replayed }
 }
@@ -206,9 +214,12 @@ function faults(
 
 /** A plan, and positions of the virtual layer beside its own. */
 function withVirtual(plan: Plan, numLayers: number, positions: Uint32Array): Plan {
-  const all = new Set([...(plan.layers.get(numLayers) ?? []), ...positions])
-  const virtual = Uint32Array.from(all).sort()
-  const added = virtual.length - (plan.layers.get(numLayers)?.length ?? 0)
+  const own = plan.layers.get(numLayers) ?? new Uint32Array(0)
+  const all = new Uint32Array(own.length + positions.length)
+  all.set(own)
+  all.set(positions, own.length)
+  const virtual = all.sort().filter((position, i) => i === 0 || position !== all[i - 1])
+  const added = virtual.length - own.length
   const layers = new Map([...plan.layers, [numLayers, virtual] as const])
   return { ...plan, layers, deepestLayer: numLayers, numSamples: plan.numSamples + added }
 }

@@ -1,5 +1,5 @@
 // SHA-256 with one domain tag per use, so that no digest of one kind can be passed off as another.
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, type Hash, hash } from 'node:crypto'
 import { wrongValue } from './errors'
 import type { LayerSamples } from './kv'
 
@@ -34,16 +34,22 @@ export function domainTag(use: HashUse): Uint8Array {
   return new Uint8Array(Buffer.from(`proof-of-cache/v1/${use}\0`, 'latin1'))
 }
 
-/** SHA-256 over bytes that already begin with a domain tag. */
+/**
+ * SHA-256 over bytes that already begin with a domain tag. Samplers call it for every token: a string of Latin-1 and
+ * an array of 32 bytes cost a quarter of a Buffer, whose memory is not on the heap.
+ */
 export function sha256(tagged: Uint8Array): Uint8Array {
-  return plainBytes(createHash('sha256').update(tagged).digest())
+  const text = hash('sha256', tagged, 'binary')
+  const digest = new Uint8Array(DIGEST_BYTES)
+  for (let i = 0; i < DIGEST_BYTES; i++) digest[i] = text.charCodeAt(i)
+  return digest
 }
 
 /** SHA-256 over the tag of `use` and then `parts`. */
 export function taggedHash(use: HashUse, ...parts: Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256').update(domainTag(use))
-  for (const part of parts) hash.update(part)
-  return plainBytes(hash.digest())
+  const running = createHash('sha256').update(domainTag(use))
+  for (const part of parts) running.update(part)
+  return plainBytes(running.digest())
 }
 
 /** H(context) or H(context, le32(counter)) for one use, with its input laid out once: samplers call it per token. */
@@ -51,11 +57,12 @@ export function contextHash(use: HashUse): (context: Uint8Array, counter?: numbe
   const tag = domainTag(use)
   const end = tag.length + DIGEST_BYTES
   const input = new Uint8Array(end + 4)
+  const uncounted = input.subarray(0, end)
   const view = new DataView(input.buffer)
   input.set(tag)
   return (context, counter) => {
     input.set(checkDigest(context, 'context'), tag.length)
-    if (counter === undefined) return sha256(input.subarray(0, end))
+    if (counter === undefined) return sha256(uncounted)
     view.setUint32(end, counter, true)
     return sha256(input)
   }
@@ -73,6 +80,11 @@ export function le32(values: ArrayLike<number>): Uint8Array {
   const view = new DataView(bytes.buffer)
   for (let i = 0; i < values.length; i++) view.setUint32(i * 4, values[i], true)
   return bytes
+}
+
+/** The unsigned 32-bit little-endian word at a byte of a digest; a DataView would take its memory off the heap. */
+export function wordAt(digest: Uint8Array, byte: number): number {
+  return (digest[byte] | (digest[byte + 1] << 8) | (digest[byte + 2] << 16) | (digest[byte + 3] << 24)) >>> 0
 }
 
 /** The words that {@link le32} wrote; `bytes` holds a whole number of them. */
@@ -93,17 +105,17 @@ export interface SamplesHash {
 
 /** The digest over recomputed samples that a verdict states, fed layer by layer. */
 export function createSamplesHash(): SamplesHash {
-  const hash: Hash = createHash('sha256').update(domainTag('samples'))
+  const running: Hash = createHash('sha256').update(domainTag('samples'))
   return {
     push({ layer, positions, k, v }) {
       if (positions.length === 0) return
-      hash
+      running
         .update(le32([layer, positions.length]))
         .update(le32(positions))
         .update(k)
         .update(v)
     },
-    digest: () => hash.copy().digest('hex'),
+    digest: () => running.copy().digest('hex'),
   }
 }
 

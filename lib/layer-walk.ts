@@ -41,21 +41,23 @@ export function createLayerWalk(plan: Plan, bytesAt: ((layer: number) => VectorB
     get done() {
       return nextLayer === layers.length
     },
-    result: () => ({
-      unchecked: layers.slice(nextLayer).flatMap(indicesOfLayer),
-      samplesDigest: recomputed.digest(),
-      layersComputed,
-    }),
+    /** The samples that were not pushed. */
+    unchecked: () => indicesOf(layers.slice(nextLayer)),
+    result: () => ({ samplesDigest: recomputed.digest(), layersComputed }),
   }
 }
 
 /** All samples of a plan in (layer, position) order. */
 export function indicesOfPlan(plan: Plan): SampleIndex[] {
-  return [...plan.layers].flatMap(indicesOfLayer)
+  return indicesOf(plan.layers)
 }
 
-function indicesOfLayer([layer, positions]: [number, Uint32Array]): SampleIndex[] {
-  return Array.from(positions, (position) => [layer, position] as SampleIndex)
+function indicesOf(layers: Iterable<readonly [number, Uint32Array]>): SampleIndex[] {
+  const indices: SampleIndex[] = []
+  for (const [layer, positions] of layers) {
+    for (let i = 0; i < positions.length; i++) indices.push([layer, positions[i]])
+  }
+  return indices
 }
 
 function checkOrder(layer: number, layersComputed: number, sampledLayer: number): void {

@@ -86,7 +86,10 @@ export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher
     get failed() {
       return firstMismatch !== null
     },
-    result: () => ({ matched: [...matched], mismatched: [...mismatched], firstMismatch, ...walk.result() }),
+    result() {
+      const parts = { matched: [...matched], mismatched: [...mismatched], unchecked: walk.unchecked() }
+      return { ...parts, firstMismatch, ...walk.result() }
+    },
   }
 }
 
@@ -111,11 +114,11 @@ export function createDigestMatcher(plan: Plan, shape: VectorShape, kvDtype: KvD
     },
     result() {
       const walked = walk.result()
-      if (!walk.done)
-        return { matched: [], mismatched: [], firstMismatch: null, ...walked, unchecked: indicesOfPlan(plan) }
-      const same = walked.samplesDigest === samplesDigest
-      const [matched, unchecked] = same ? [indicesOfPlan(plan), []] : [[], indicesOfPlan(plan)]
-      return { matched, mismatched: [], firstMismatch: null, ...walked, unchecked, digestMatches: same }
+      const same = walk.done && walked.samplesDigest === samplesDigest
+      const all = indicesOfPlan(plan)
+      const [matched, unchecked] = same ? [all, []] : [[], all]
+      const result = { matched, mismatched: [], firstMismatch: null, ...walked, unchecked }
+      return walk.done ? { ...result, digestMatches: same } : result
     },
   }
 }

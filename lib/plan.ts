@@ -6,6 +6,7 @@ import { PocError, wrongValue } from './errors'
 import { contextHash } from './hash'
 import { checkHeader, fieldsOf } from './header'
 import { integerIn, MAX_SAMPLES, MAX_TOKENS, MIN_TOKENS } from './limits'
+import { atOnce, POSITIONS_A_TURN, type Turns } from './turns'
 
 /** Which K and V vectors a proof holds. */
 export interface Plan {
@@ -32,18 +33,23 @@ export interface Plan {
  * @see Proof of Cache, section 3.2, "Token-based KV Cache Sampling".
  */
 export function createPlan(header: ProofHeader, tokens: ArrayLike<number>, samplers: Samplers = {}): Plan {
+  return atOnce(planning(header, tokens, samplers))
+}
+
+/** {@link createPlan} in turns; the tokens must stay as they are meanwhile. */
+export function* planning(header: ProofHeader, tokens: ArrayLike<number>, samplers: Samplers): Turns<Plan> {
   const checked = checkHeader(header, 'INVALID_ARGUMENT')
-  if (checked.challenge === 'context') return layOut(checked, tokens, samplers, null)
+  if (checked.challenge === 'context') return yield* layOut(checked, tokens, samplers, null)
   throw wrongValue('INVALID_ARGUMENT', 'header.challenge', "'context'; drawChallenge() draws the other", 'beacon')
 }
 
 /** A plan by a checked header: samplers see the tokens' context, or what a challenge's seed gives for each position. */
-export function layOut(
+export function* layOut(
   header: ProofHeader,
   tokens: ArrayLike<number>,
   samplers: Samplers,
   seed: Uint8Array | null,
-): Plan {
+): Turns<Plan> {
   fieldsOf(samplers, 'samplers', 'INVALID_ARGUMENT')
   const numTokens = checkTokens(tokens, header.promptLength)
   const tokenSampler = resolveTokenSampler(header.tokenSampler, samplers.tokenSampler)
@@ -55,6 +61,7 @@ export function layOut(
   const positionsOf = new Map<number, number[]>()
   let numSamples = 0
   for (let position = 0; position <= last; position++) {
+    if (position % POSITIONS_A_TURN === POSITIONS_A_TURN - 1) yield
     const ofToken = chain.push(tokens[position])
     const context = seed ? drawn(seed, position) : ofToken
     if (!tokenSampler.samples(context, position) && position !== last) continue

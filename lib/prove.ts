@@ -15,9 +15,10 @@ import { inForm } from './form'
 import { type KvDtype, type KvSample, samplesOf } from './kv'
 import type { Model } from './model'
 import { hexFrom } from './hex'
-import { createPlan, type Plan } from './plan'
+import { type Plan, planning } from './plan'
 import { checkTokens, prefill } from './prefill'
 import type { Proof } from './proof'
+import { inTurns } from './turns'
 
 /** What a proof states beside tokens and samples. Every default is the plainest choice. */
 export interface ProofOptions extends Samplers, Partial<SamplingParams> {
@@ -118,7 +119,7 @@ export async function proveWithHeader(
 ): Promise<Proof> {
   checkRun(model, options)
   const ids = checkedTokens(model, tokens)
-  const plan = createPlan(header, ids, options)
+  const plan = await inTurns(planning(header, ids, options))
   const samples = await sampledBy(model, ids, plan, header.kvDtype, options)
   return proofOf(header, ids, plan, samples)
 }

@@ -12,6 +12,7 @@ import type { Proof } from './proof'
 import { nativeSampling } from './sequence'
 import type { ToleranceProfile } from './tolerance'
 import { bernoulli } from './token-sampler'
+import { atOnce, POSITIONS_A_TURN, type Turns } from './turns'
 import type { Reason, TokenReplay } from './verdict'
 
 /** Which tokens a verifier replays. */
@@ -56,6 +57,15 @@ export function replayPositions(
   seed: Uint8Array | null,
   demands: ReplayDemands,
 ): Uint32Array | null {
+  return atOnce(drawingReplay(proof, seed, demands))
+}
+
+/** {@link replayPositions} in turns. */
+export function* drawingReplay(
+  proof: Replayable,
+  seed: Uint8Array | null,
+  demands: ReplayDemands,
+): Turns<Uint32Array | null> {
   const { header, tokens } = proof
   const { replay, probabilityTest = false } = demands
   const sampler = replay === undefined || replay === 'none' ? null : shareOf(replay, demands, seed)
@@ -64,9 +74,13 @@ export function replayPositions(
   const isKnown = header.sampling !== null || probabilityTest
   if (replay === 'none' || !isKnown || first > last) return null
   if (replay === undefined && stopsEarly(header, seed)) return null
-  const all = Uint32Array.from({ length: last - first + 1 }, (_, i) => first + i)
-  const drawn = sampler ? all.filter((position) => sampler(position)) : all
-  return drawn.length > 0 ? drawn : null
+  const drawn = new Uint32Array(last - first + 1)
+  let count = 0
+  for (let position = first; position <= last; position++) {
+    if (position % POSITIONS_A_TURN === POSITIONS_A_TURN - 1) yield
+    if (!sampler || sampler(position)) drawn[count++] = position
+  }
+  return count > 0 ? drawn.slice(0, count) : null
 }
 
 // A depth policy saves work only if nothing else asks for the layers below the drawn depth.

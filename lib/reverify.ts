@@ -1,11 +1,12 @@
 // Verifying again what a verdict rests on, where that is more than proof, model and demands: what its verifier had
 // accepted before, and how far it got.
 import { checkRun } from './arguments'
-import { examine } from './examination'
+import { examining } from './examination'
 import type { Model } from './model'
 import { openPass } from './pass'
 import { copyProof, type Proof } from './proof'
 import type { SeenBindings } from './registry'
+import { inTurns } from './turns'
 import type { ReasonCode, Verdict } from './verdict'
 import { type VerifyOptions, verify } from './verify'
 
@@ -50,7 +51,7 @@ function seenAsStated({ computed }: Verdict, seen: SeenBindings | undefined): Se
 async function abortedBehind(model: Model, proof: Proof, layers: number, options: VerifyOptions): Promise<Verdict> {
   checkRun(model, options)
   const ours = copyProof(proof)
-  const examination = examine(model, ours, options)
+  const examination = await inTurns(examining(model, ours, options))
   if (examination.verdict) return examination.verdict
   if (layers === 0) return examination.conclude()
   const part = { tokens: ours.tokens, plan: examination.plan, parent: null, shared: 0 }

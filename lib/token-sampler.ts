@@ -1,5 +1,5 @@
 // The built-in token samplers. After parsing there are integers only: equal contexts, equal samples, any language.
-import { contextHash } from './hash'
+import { contextHash, wordAt } from './hash'
 import { MAX_TOKENS } from './limits'
 import type { TokenSampler } from './sampler'
 
@@ -13,11 +13,17 @@ export function bernoulli(argument: string): TokenSampler | null {
   const num = rate.num / divisor
   const den = rate.den / divisor
   const threshold = (BigInt(num) << 64n) / BigInt(den)
+  const [high, low] = [Number(threshold >> 32n), Number(threshold & 0xffffffffn)]
   const hash = contextHash('token-sampler')
   return {
     name: `bernoulli:${num}/${den}`,
     rate: Object.freeze({ num, den }),
-    samples: (context) => firstWord(hash(context)) < threshold,
+    // The first 64-bit word of the digest, little-endian, is below the threshold.
+    samples(context) {
+      const digest = hash(context)
+      const upper = wordAt(digest, 4)
+      return upper < high || (upper === high && wordAt(digest, 0) < low)
+    },
   }
 }
 
@@ -61,8 +67,4 @@ function decimal(text: string): { num: number; den: number } | null {
 
 function gcd(a: number, b: number): number {
   return b === 0 ? a : gcd(b, a % b)
-}
-
-function firstWord(digest: Uint8Array): bigint {
-  return new DataView(digest.buffer, digest.byteOffset).getBigUint64(0, true)
 }

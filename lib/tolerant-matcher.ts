@@ -79,6 +79,7 @@ export function createTolerantMatcher(
       matched: [...lists.matched],
       mismatched: [...lists.mismatched],
       firstMismatch,
+      unchecked: walk.unchecked(),
       ...walk.result(),
       strain: meter.strain,
       excesses: [...excesses],

@@ -2,13 +2,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { checkRun } from './arguments'
 import { type ErrorCode, PocError, wrongValue } from './errors'
-import { examine, type OpenExamination } from './examination'
+import { examining, type OpenExamination } from './examination'
 import { fieldsOf } from './header'
 import { integerIn } from './limits'
 import type { Model } from './model'
 import { pack, type PackedPass } from './packing'
 import { openPass, pageSlots } from './pass'
 import { copyProof, type Proof } from './proof'
+import { inTurns } from './turns'
 import type { Verdict } from './verdict'
 import type { VerifyOptions } from './verify'
 
@@ -61,7 +62,7 @@ export async function verifyAll(
   for (const [index, proof] of [...proofs].entries()) {
     const demands = { ...shared, nonce: nonces[index], beacon: beacons[index], root: roots[index] }
     try {
-      const examination = examine(model, copyProof(proof), demands)
+      const examination = await inTurns(examining(model, copyProof(proof), demands))
       if (examination.verdict) results[index] = examination.verdict
       else entries.push({ index, examination, error: null })
     } catch (error) {

@@ -1,10 +1,11 @@
 // The pipeline, and the file to read first: structure and binding, then one prefill, layer by layer, that stops
 // at the first layer with a mismatch; behind the last layer, the sampler chooses the tokens again.
 import { checkRun } from './arguments'
-import { type Demands, examine } from './examination'
+import { type Demands, examining } from './examination'
 import type { Model } from './model'
 import { openPass } from './pass'
 import { copyProof, type Proof } from './proof'
+import { inTurns } from './turns'
 import type { Verdict } from './verdict'
 
 export interface VerifyOptions extends Demands {
@@ -29,7 +30,7 @@ export interface VerifyOptions extends Demands {
 export async function verify(model: Model, proof: Proof, options: VerifyOptions = {}): Promise<Verdict> {
   checkRun(model, options)
   const ours = copyProof(proof) // what the caller does to it from now on does not count
-  const examination = examine(model, ours, options)
+  const examination = await inTurns(examining(model, ours, options))
   if (examination.verdict) return examination.verdict
 
   const { kvDtype } = ours.header
