@@ -184,6 +184,6 @@ export function replayFault(replay: TokenReplay, isKnown: boolean, maxMeanGap: n
     }
   }
   if (isKnown || surprise === null || surprise <= MAX_SURPRISE) return null
-  const message = `the model finds the tokens too improbable: ${surprise.toFixed(1)} nats, over ${MAX_SURPRISE.toFixed(1)}`
-  return { code: 'improbable_tokens', message }
+  const nats = `${surprise.toFixed(1)} nats, over ${MAX_SURPRISE.toFixed(1)}`
+  return { code: 'improbable_tokens', message: `the model finds the tokens too improbable: ${nats}` }
 }
