@@ -58,6 +58,15 @@ test('a proof goes from the generator to the verifier to the user', async () => 
   writeFileSync(file('verdict.json'), JSON.stringify(accepted.json))
   expect((await poc('check', proof, file('verdict.json'), '--nonce', 'abcd')).exitCode).toBe(0)
 
+  const lazy = await pocJson('verify', '--model', MODEL, '--replay', 'none', proof)
+  writeFileSync(file('lazy.json'), JSON.stringify(lazy.json))
+  expect((await poc('check', proof, file('lazy.json'))).exitCode).toBe(1)
+  expect((await poc('check', proof, file('lazy.json'), '--replay', 'none')).exitCode).toBe(0)
+  writeFileSync(file('request.json'), JSON.stringify({ tokenSampler: 'all' }))
+  expect((await poc('check', proof, file('verdict.json'), '--request', file('request.json'))).exitCode).toBe(1)
+  writeFileSync(file('list.json'), '[]')
+  expect((await poc('check', proof, file('verdict.json'), '--request', file('list.json'))).exitCode).toBe(64)
+
   expect((await poc('verify', '--model', MODEL, '--nonce', 'abce', proof)).exitCode).toBe(1)
   const forged = flipped(proof, file('forged.poc'))
   const rejected = await pocJson('verify', '--model', MODEL, forged)

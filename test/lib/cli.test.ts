@@ -42,7 +42,7 @@ function given(name: string, content: string | Uint8Array): string {
 function acceptedVerdict(): Verdict {
   const matcher = createMatcher(plan, proof.samples)
   for (const layer of plan.layers.keys()) matcher.push(layerOf(plan, layer))
-  const { layersComputed, ...indices } = matcher.result()
+  const { layersComputed: _, ...indices } = matcher.result() // replay goes on to the logits
   return {
     version: 1,
     status: 'accepted',
@@ -51,9 +51,15 @@ function acceptedVerdict(): Verdict {
     modelDigest: proof.header.modelDigest,
     numerics: 'ieee32',
     profile: null,
-    replay: null,
+    replay: {
+      positions: proof.tokens.length - proof.header.promptLength,
+      mismatched: 0,
+      first: null,
+      meanScoreGap: 0,
+      surprise: null,
+    },
     ...indices,
-    computed: { layers: layersComputed, positions: plan.numPositions, share: 0.9 },
+    computed: { layers: proof.header.numLayers + 1, positions: plan.numPositions, share: 0.9 },
   }
 }
 
