@@ -284,7 +284,7 @@ describe('verify', () => {
     expect(Model.load).toHaveBeenCalledWith('some-model', expect.objectContaining({ threads: 3 }))
     const { stdout } = await poc(...argv)
     expect(stdout.startsWith(`${status}: `)).toBe(true)
-    expect(stdout).toContain('6 of 7 layers, 90.0 % of a full prefill')
+    expect(stdout).toContain('7 of 7 layers, 90.0 % of a full prefill')
   })
   test.each<[Verdict['status'][], number]>([
     [['accepted', 'accepted'], 0],
