@@ -114,7 +114,7 @@ test('a claim is opened for a beacon, verified, and its evidence audited by anyb
   expect(await told()).toMatch(/^valid[^\n]*\nasked for\n {2}beacon {2}beac01\n$/)
   const changed = JSON.parse(readFileSync(evidence, 'utf8'))
   writeFileSync(evidence, JSON.stringify({ ...changed, demands: {} }))
-  expect(await told()).toMatch(/^valid[^\n]*\nasked for: nothing\n$/) // the verdict of a verifier that asked for nothing
+  expect(await told()).toMatch(/^valid[^\n]*\nasked for: nothing\n$/)
   changed.verdict.status = 'rejected'
   writeFileSync(evidence, JSON.stringify(changed))
   expect((await poc('audit', evidence)).exitCode).toBe(1)

@@ -8,12 +8,12 @@ import { commit } from '../../lib/commitment'
 import { type Divergence, locateDivergence } from '../../lib/divergence'
 import { auditEvidence, createEvidence } from '../../lib/evidence'
 import { generate } from '../../lib/generate'
-import { parentOf } from '../../lib/merkle'
+import { headFromPath, parentOf } from '../../lib/merkle'
 import { Model } from '../../lib/model'
 import type { Proof } from '../../lib/proof'
 import { proofHeader, prove, proveWithHeader } from '../../lib/prove'
 import { blindProof, sealedOutcome } from '../../lib/seal'
-import type { Request } from '../../lib/structure'
+import { openingFault, type Request } from '../../lib/structure'
 import type { ToleranceProfile } from '../../lib/tolerance'
 import { verify } from '../../lib/verify'
 import { handMadeProfile } from './hand-made-profile'
@@ -136,6 +136,27 @@ describe('a blind verifier', () => {
     const empty = { verifier: 'v', subject: '00'.repeat(32), digests: [], refuted: false }
     expect(() => sealedOutcome(empty, proof.samples)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   })
+})
+
+test('an opening of nothing opens nothing', async () => {
+  const { commitment } = await generate(model, PROMPT, { maxNewTokens: 5, commit: true })
+  const empty = { ...(await commitment.open('0b')), samples: [], path: new Uint8Array(0) }
+  expect(openingFault(empty)).toMatch(/do not lead to the root/) // as poc inspect asks
+  const verdict = await verify(model, empty)
+  expect(codes(verdict)).toEqual(['plan_mismatch'])
+  expect(checkVerdict(empty, verdict).problems).toEqual([])
+})
+
+test('leaves that no tree has lead to no head', async () => {
+  const leaf = new Uint8Array(32)
+  const none = new Uint8Array(0)
+  for (const [leaves, numLeaves] of [
+    [new Map(), 4],
+    [new Map([[4, leaf]]), 4],
+    [new Map([[0, leaf]]), Number.NaN],
+  ] as [Map<number, Uint8Array>, number][]) {
+    expect(() => headFromPath(leaves, numLeaves, none)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+  }
 })
 
 test('a party cannot rewrite a node after it was checked, to part at another leaf', async () => {
