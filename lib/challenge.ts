@@ -81,7 +81,6 @@ export function planOf(
 
 /** Whether leaves, by their index, and a path lead to a claim's root. */
 export function opensTo(claim: Claim, leaves: ReadonlyMap<number, Uint8Array>, path: Uint8Array): boolean {
-  if (leaves.size === 0) return false // a proof may be well formed, and hold nothing
   const head = headFromPath(leaves, numLeaves(claim.header, claim.tokens.length), path)
   return head !== null && rootOf(claim, head) === claim.root
 }
