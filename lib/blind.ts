@@ -2,14 +2,15 @@
 import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
 import { wrongValue } from './errors'
-import { type Demands, examine, pick, planPass } from './examination'
+import { checkLength, type Demands, examine, pick, planPass } from './examination'
+import { hexFrom } from './hex'
 import type { KvSample, LayerSamples } from './kv'
 import { createMatcher, type MatchResult } from './matcher'
 import type { Model } from './model'
 import { openPass } from './pass'
 import type { Plan } from './plan'
 import { copyProof, type Proof } from './proof'
-import { outcomeOfReplay, type ReplayDemands, replayNumbers } from './replay'
+import { outcomeOfReplay, type ReplayDemands, replayable, replayNumbers } from './replay'
 import type { BlindProof } from './seal'
 import type { Samplers } from './custom-sampler'
 import { atOnce } from './turns'
@@ -36,11 +37,24 @@ export interface RecomputeOptions extends Samplers, ReplayDemands {
  *
  * There is no early termination: where the claimed vectors differ is not known yet. So this costs what verifying an
  * honest proof costs.
- * @throws {PocError} As `verify`; an aborted pass throws the signal's reason.
+ * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the context digest, which a seal is about, is not that of
+ *   header and tokens; an aborted pass throws the signal's reason.
  */
 export async function recompute(model: Model, blind: BlindProof, options: RecomputeOptions = {}): Promise<Recomputed> {
   checkRun(model, options)
+  checkLength(model, blind)
   const { plan, whole, replayed } = atOnce(planPass(blind, options))
+  const contextDigest = hexFrom(plan.contextDigest)
+  if (contextDigest !== blind.contextDigest) {
+    // or what is sealed would be about other tokens than were recomputed
+    throw wrongValue(
+      'INVALID_ARGUMENT',
+      'blind.contextDigest',
+      `that of header and tokens, ${contextDigest}`,
+      blind.contextDigest,
+    )
+  }
+  const chosen = replayable(blind, undefined)
   const { kvDtype, numLayers } = blind.header
   const pass = openPass(model, [{ tokens: blind.tokens, plan: whole, parent: null, shared: 0 }], {
     ...options,
@@ -51,11 +65,11 @@ export async function recompute(model: Model, blind: BlindProof, options: Recomp
   for await (const [layer] of pass.layers()) {
     const sampled = plan.layers.get(layer.layer)
     if (sampled) layers.push(pick(layer, sampled))
-    if (replayed && layer.layer === numLayers) numbers = await replayNumbers(blind, replayed, options, pass, 0)
+    if (replayed && layer.layer === numLayers) numbers = await replayNumbers(chosen, replayed, options, pass, 0)
   }
   if (!replayed || !numbers) return { layers, replay: null, replayed: null }
   const { probabilityTest = false } = options
-  const replay = outcomeOfReplay(blind, replayed, numbers)
+  const replay = outcomeOfReplay(chosen, replayed, numbers)
   return { layers, replay, replayed: { positions: replayed, numbers, probabilityTest } }
 }
 

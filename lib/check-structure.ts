@@ -8,10 +8,9 @@ import type { ReasonCode, Verdict } from './verdict'
 
 /** Reasons that cannot be found in such a proof, since it does not hold what they are about. */
 function impossibleReasons({ header }: Proof): ReasonCode[] {
-  return [
-    header.form === 'digest' ? 'sample_mismatch' : 'digest_mismatch',
-    header.sampling === null ? 'token_mismatch' : 'improbable_tokens',
-  ]
+  const ofSamples = header.form === 'digest' ? 'sample_mismatch' : 'digest_mismatch'
+  if (header.sampling === null) return [ofSamples, 'token_mismatch']
+  return header.numerics === EXACT ? [ofSamples, 'improbable_tokens'] : [ofSamples] // others may not replay the sampler
 }
 
 /** For each reason that can be judged without a model: is it true of this proof? */

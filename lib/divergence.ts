@@ -57,7 +57,7 @@ export async function locateDivergence(a: DisputeParty, b: DisputeParty): Promis
   const parties = [a, b]
   let known: Uint8Array[] = []
   for (const [i, party] of parties.entries()) {
-    known.push(checkDigest(await party.tree.head, `${'ab'[i]}.tree.head`))
+    known.push(copied(await party.tree.head, `${'ab'[i]}.tree.head`))
     if (rootOf(party.claim, known[i]) !== party.claim.root) return inconsistency(i, sizes.length - 1, 0)
   }
   let index = 0
@@ -69,8 +69,9 @@ export async function locateDivergence(a: DisputeParty, b: DisputeParty): Promis
     }
     const pairs: [Uint8Array, Uint8Array][] = []
     for (const [i, party] of parties.entries()) {
-      const pair = await Promise.all([party.tree.node(level, left), party.tree.node(level, left + 1)])
-      for (const node of pair) checkDigest(node, `${'ab'[i]}.tree.node(${level}, ${left})`)
+      const given = await Promise.all([party.tree.node(level, left), party.tree.node(level, left + 1)])
+      const where = `${'ab'[i]}.tree.node(${level}, ${left})`
+      const pair: [Uint8Array, Uint8Array] = [copied(given[0], where), copied(given[1], where)]
       if (Buffer.compare(parentOf(...pair), known[i]) !== 0) return inconsistency(i, level, left)
       pairs.push(pair)
     }
@@ -80,6 +81,11 @@ export async function locateDivergence(a: DisputeParty, b: DisputeParty): Promis
   }
   const leaves: [string, string] = [hexFrom(known[0]), hexFrom(known[1])]
   return { layer: index % width, position: Math.floor(index / width), steps: sizes.length - 1, leaves }
+}
+
+/** A node that its party cannot change any more once it was checked. */
+function copied(node: Uint8Array, where: string): Uint8Array {
+  return new Uint8Array(checkDigest(node, where))
 }
 
 function inconsistency(party: number, level: number, index: number): Inconsistency {

@@ -5,7 +5,7 @@ import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { layerInForm } from './form'
-import { bindingId } from './registry'
+import { bindingId, wasSeen } from './registry'
 import { type LayerSamples, samplesOf } from './kv'
 import { createDigestMatcher, createMatcher, type Matcher, type MatchResult } from './matcher'
 import type { Model } from './model'
@@ -14,7 +14,15 @@ import type { Pass } from './pass'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
 import { type Proof, proofDigest } from './proof'
-import { canReplay, drawingReplay, outcomeOfReplay, type ReplayDemands, replayFault, replayNumbers } from './replay'
+import {
+  canReplay,
+  drawingReplay,
+  outcomeOfReplay,
+  type ReplayDemands,
+  replayable,
+  replayFault,
+  replayNumbers,
+} from './replay'
 import { createReport, type Report } from './report'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
 import { type ToleranceProfile, whyNotCovered } from './tolerance'
@@ -85,7 +93,8 @@ export function* examining(model: Model, proof: Proof, demands: Demands): Turns<
   return openExamination(model, proof, planned, full, tolerance, demands)
 }
 
-function checkLength(model: Model, { tokens }: Proof): void {
+/** Refuses tokens that the model has no room for. */
+export function checkLength(model: Model, { tokens }: Pick<Proof, 'tokens'>): void {
   const { maxPositions } = model.config
   if (tokens.length - 1 <= maxPositions) return
   throw wrongValue('CONTEXT_OVERFLOW', 'tokens', `at most ${maxPositions} positions`, tokens.length - 1)
@@ -117,8 +126,7 @@ export function* planPass(
   demands: Samplers & ReplayDemands & Pick<Demands, 'profile'>,
 ): Turns<PassPlan> {
   const { plan, seed } = yield* planningOf(proof, demands)
-  const isTested = proof.header.sampling === null && demands.probabilityTest
-  const isReplayed = isTested || canReplay(proof.header, demands.profile)
+  const isReplayed = demands.probabilityTest || canReplay(proof.header, demands.profile)
   const replayed = isReplayed ? yield* drawingReplay(proof, seed, demands) : null
   const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
   return { plan, whole, replayed }
@@ -135,6 +143,7 @@ function openExamination(
   const { header } = proof
   const { numLayers } = model.config
   const isDigest = header.form === 'digest'
+  const chosen = replayable(proof, demands.profile)
   const matcher = matcherOf(proof, plan, tolerance)
   const opened = new Map<number, Uint8Array>() // leaves, recomputed where the proof does not hold their vectors
   let replay: TokenReplay | null = null
@@ -155,20 +164,20 @@ function openExamination(
         matcher.push(tolerance ? sampled : layerInForm(header, plan.contextDigest, sampled))
       }
       if (pass === null || layer.layer !== numLayers || replayed === null || matcher.failed) return
-      replay = outcomeOfReplay(proof, replayed, await replayNumbers(proof, replayed, demands, pass, part))
+      replay = outcomeOfReplay(chosen, replayed, await replayNumbers(chosen, replayed, demands, pass, part))
     },
     get decided() {
       return matcher.failed || (matcher.decided && isReplayed())
     },
     conclude() {
       const result = matcher.result()
-      const reasons = faults(proof, result, opened, replay, tolerance)
+      const reasons = faults(proof, chosen.header.sampling !== null, result, opened, replay, tolerance)
       if (reasons.length > 0) return report('rejected', reasons, result, replay)
       if (!matcher.decided || !isReplayed()) {
         return report('inconclusive', [{ code: 'aborted', message: 'the verification was aborted' }], result)
       }
       const binding = bindingId(header, proof.root)
-      if (demands.seen?.has(binding)) return report('rejected', [REPLAYED], result, replay) // meanwhile
+      if (wasSeen(demands.seen, binding)) return report('rejected', [REPLAYED], result, replay) // meanwhile
       demands.seen?.add(binding)
       const how = tolerance ? 'are within the profile' : 'match'
       const message = `all ${plan.numSamples} samples ${how}${replay ? `, ${replay.positions} tokens replayed` : ''}`
@@ -187,6 +196,7 @@ function matcherOf(proof: Proof, plan: Plan, tolerance: ToleranceProfile | null)
 /** What recomputed vectors and tokens say against a proof. */
 function faults(
   proof: Proof,
+  isChosen: boolean,
   result: MatchResult,
   opened: ReadonlyMap<number, Uint8Array>,
   replay: TokenReplay | null,
@@ -207,8 +217,7 @@ function faults(
     const message = 'the recomputed samples and the path do not lead to the root'
     if (!opensTo(proof, leaves, proof.path)) return [{ code: 'opening_mismatch', message }]
   }
-  const fault =
-    replay && replayFault(replay, header.sampling !== null, tolerance && (tolerance.tokenGap?.maxMeanGap ?? 0))
+  const fault = replay && replayFault(replay, isChosen, tolerance && (tolerance.tokenGap?.maxMeanGap ?? 0))
   return fault ? [fault] : []
 }
 

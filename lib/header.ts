@@ -28,13 +28,20 @@ type Fields = Record<string, unknown>
  * @param code - What an error says: INVALID_ARGUMENT for a caller's object, PROOF_MALFORMED for decoded bytes.
  */
 export function checkHeader(header: unknown, code: ErrorCode, where = 'header'): ProofHeader {
+  const checked = checkFields(header, code, where)
+  checkTogether(checked, where, code)
+  return checked
+}
+
+/** As {@link checkHeader}, each field by itself. */
+export function checkFields(header: unknown, code: ErrorCode, where: string): ProofHeader {
   const fields = fieldsOf(header, where, code)
   const integer = (name: string, max: number) => integerIn(fields[name], 1, max, `${where}.${name}`, code)
   if (fields.version !== 1) throw wrongValue(code, `${where}.version`, '1', fields.version)
   const text = <T extends string>(name: string, choices: readonly T[]) =>
     oneOf(choices, fields[name], `${where}.${name}`, code)
   const numLayers = integer('numLayers', MAX_LAYERS)
-  const checked: ProofHeader = {
+  return {
     version: 1,
     modelDigest: hexOf(fields.modelDigest, 32, 32, `${where}.modelDigest`, code),
     numLayers,
@@ -54,8 +61,6 @@ export function checkHeader(header: unknown, code: ErrorCode, where = 'header'):
     nonce: hexOf(fields.nonce, 0, MAX_SEED_BYTES, `${where}.nonce`, code),
     previousRoot: rootOf(fields.previousRoot, `${where}.previousRoot`, code),
   }
-  checkTogether(checked, where, code)
-  return checked
 }
 
 /** Rules that hold between fields. */

@@ -70,13 +70,19 @@ export function merkleTree(leaves: Uint8Array, nodes: Uint8Array): MerkleTree {
  * The head of the tree that has these leaves, by a path.
  *
  * @param leaves - Digests by index, in ascending order, at least one.
- * @returns null for a path that is too short or too long.
+ * @returns null for a path that is too short or too long, and for leaves that no tree of `numLeaves` has.
  */
 export function headFromPath(
   leaves: ReadonlyMap<number, Uint8Array>,
   numLeaves: number,
   path: Uint8Array,
 ): Uint8Array | null {
+  let least = 0
+  for (const index of leaves.keys()) {
+    if (!(index >= least && index < numLeaves)) return null
+    least = index + 1
+  }
+  if (least === 0) return null
   let used = 0
   const head = climb(leaves, numLeaves, () => {
     used += DIGEST_BYTES

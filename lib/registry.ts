@@ -5,7 +5,7 @@ import { fieldsOf } from './header'
 import { hexFrom, hexOf } from './hex'
 import { integerIn, MAX_TOKENS } from './limits'
 
-/** What a verifier asks and tells about proofs that it has accepted; a database can stand behind it. */
+/** What a verifier asks and tells about proofs that it has accepted: it answers at once, as no promise does. */
 export interface SeenBindings {
   has(id: string): boolean
   add(id: string): void
@@ -46,6 +46,17 @@ export interface ChainOptions {
   previousRoot?: string
   /** Whether tokens only ever grow; false where a template writes earlier turns anew. Default true. */
   continued?: boolean
+}
+
+/**
+ * Whether a proof was accepted before.
+ *
+ * @throws {PocError} INVALID_ARGUMENT where the answer is none: a promise would say so of every proof.
+ */
+export function wasSeen(seen: SeenBindings | undefined, id: string): boolean {
+  const answer: unknown = seen?.has(id) ?? false
+  if (typeof answer === 'boolean') return answer
+  throw wrongValue('INVALID_ARGUMENT', 'options.seen.has()', 'true or false, at once', answer)
 }
 
 const DEFAULT_MAX_ENTRIES = 2 ** 20

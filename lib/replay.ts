@@ -25,9 +25,9 @@ export interface ReplayDemands {
   /** Draws a share, hex; needed where the proof has no beacon. The generator must not know it. */
   replaySeed?: string
   /**
-   * Where a proof does not state how its tokens were chosen: reject it when the model gives them a probability too
-   * low for any sampling at temperature 1 or below (top-k and top-p included). An honest proof is rejected with
-   * probability 10^-6 at most. Default: false, such tokens are not looked at.
+   * Where the sampler cannot choose again, since a proof does not state it or is another engine's: reject the proof
+   * when the model gives its tokens a probability too low for any sampling at temperature 1 or below (top-k and top-p
+   * included). An honest proof is rejected with probability 10^-6 at most. Default: false: they are not looked at.
    */
   probabilityTest?: boolean
 }
@@ -162,6 +162,11 @@ export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbe
 export function canReplay({ sampling, numerics }: ProofHeader, profile: ToleranceProfile | undefined): boolean {
   if (sampling === null || numerics === EXACT) return sampling !== null
   return sampling.temperature === 0 && (profile?.tokenGap ?? null) !== null
+}
+
+/** A proof as it is replayed: where its sampler cannot choose again, without it, so that only its tokens are tested. */
+export function replayable({ header, tokens }: Replayable, profile: ToleranceProfile | undefined): Replayable {
+  return { tokens, header: canReplay(header, profile) ? header : { ...header, sampling: null } }
 }
 
 /** The numerics whose bits are the same everywhere. */

@@ -105,11 +105,12 @@ export function checkSeal(sealed: string, opening: SealOpening): boolean {
  *
  * For bit-equal numerics. The layers are those of the plan: where the result lacks one of them, or has another, it
  * rejects there.
- * @throws {PocError} INVALID_ARGUMENT: no samples
+ * @throws {PocError} INVALID_ARGUMENT: no samples, or no digests
  */
 export function sealedOutcome({ digests, refuted }: SealedResult, samples: readonly KvSample[]): SealedOutcome {
   const claimed = claimedDigests(samples)
   if (claimed.length === 0) throw wrongValue('INVALID_ARGUMENT', 'samples', 'one or more', samples)
+  if (digests.length === 0) throw wrongValue('INVALID_ARGUMENT', 'result.digests', 'one or more', digests)
   const deepest = Math.max(claimed[claimed.length - 1][0], digests[digests.length - 1][0])
   const divergence = firstDivergence(digests, claimed) ?? (digests.length === claimed.length ? null : deepest)
   const layer = divergence ?? deepest

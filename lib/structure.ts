@@ -3,13 +3,13 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ProofHeader } from './binding'
 import { leavesOf, opensTo } from './challenge'
 import { wrongValue } from './errors'
-import { fieldsOf } from './header'
+import { checkFields, fieldsOf } from './header'
 import { hexFrom } from './hex'
 import { samplesFollowPlan } from './matcher'
 import type { Model } from './model'
 import type { Plan } from './plan'
 import type { Proof } from './proof'
-import { bindingId, type SeenBindings } from './registry'
+import { bindingId, type SeenBindings, wasSeen } from './registry'
 import type { Reason, ReasonCode } from './verdict'
 
 /** What was asked for: header fields that a proof must state, and the prompt that it must begin with. */
@@ -54,7 +54,7 @@ export function structuralReasons(model: Model, proof: Proof, plan: Plan, demand
     add('beacon_mismatch', `the proof was opened for beacon '${proof.beacon}', expected '${beacon.toLowerCase()}'`)
   }
   add('request_mismatch', request ? requestFault(proof, request) : null)
-  if (seen?.has(bindingId(header, proof.root))) reasons.push(REPLAYED)
+  if (wasSeen(seen, bindingId(header, proof.root))) reasons.push(REPLAYED)
   add('context_mismatch', contextFault(proof, plan))
   add('termination_mismatch', terminationFault(proof))
   add('plan_mismatch', planFault(proof, plan))
@@ -109,15 +109,22 @@ function differingParameters(header: ProofHeader, model: Model): string | null {
   return null
 }
 
-/** Why header or prompt are not what was asked for, or null. */
+/**
+ * Why header or prompt are not what was asked for, or null. What no header can state is the asker's mistake, and no
+ * fault of the proof.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
 export function requestFault({ header, tokens }: Proof, { prompt, ...fields }: Request): string | null {
-  for (const [name, given] of Object.entries(fields)) {
-    const asked = normalised(given)
-    if (!Object.hasOwn(header, name)) {
-      throw wrongValue('INVALID_ARGUMENT', 'options.request', 'fields of a proof header, and prompt', name)
-    }
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined)
+  const other = given.find(([name]) => !Object.hasOwn(header, name))
+  if (other) throw wrongValue('INVALID_ARGUMENT', 'options.request', 'fields of a proof header, and prompt', other[0])
+  const plain = Object.fromEntries(given.map(([name, value]) => [name, plainField(value)]))
+  const asking = checkFields({ ...header, ...plain }, 'INVALID_ARGUMENT', 'options.request')
+  for (const [name] of given) {
     const stated = header[name as keyof ProofHeader]
-    if (asked !== undefined && !isDeepStrictEqual(stated, asked)) {
+    const asked = asking[name as keyof ProofHeader]
+    if (!isDeepStrictEqual(stated, asked)) {
       return `the proof states ${name} ${JSON.stringify(stated)}, asked for was ${JSON.stringify(asked)}`
     }
   }
@@ -128,9 +135,12 @@ export function requestFault({ header, tokens }: Proof, { prompt, ...fields }: R
 }
 
 /** As headers have it: hex in lowercase, lists as arrays. */
-function normalised(value: unknown): unknown {
+function plainField(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return plainValue(value)
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainValue(item)]))
+}
+
+function plainValue(value: unknown): unknown {
   if (typeof value === 'string') return value.toLowerCase()
-  if (ArrayBuffer.isView(value)) return Array.from(value as Uint32Array)
-  if (Array.isArray(value) || typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, normalised(item)]))
+  return ArrayBuffer.isView(value) ? Array.from(value as Uint32Array) : value
 }

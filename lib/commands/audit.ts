@@ -1,7 +1,7 @@
 // poc audit: an evidence bundle checked again, offline; with a model, verified again.
 
 import type { Command } from 'commander'
-import { auditEvidence, parseEvidence } from '../evidence'
+import { auditEvidence, type EvidenceDemands, parseEvidence } from '../evidence'
 import { EXIT_DONE, EXIT_INCONCLUSIVE, EXIT_INVALID } from './exit'
 import { addJsonFlag, addModelFlags, type ModelFlags } from './flags'
 import { checkBuiltIn, readJsonFile } from './input'
@@ -24,7 +24,7 @@ export function addAudit(program: Command, session: Session): void {
 
 async function runAudit(session: Session, file: string, flags: Partial<ModelFlags>): Promise<void> {
   const json = await readJsonFile(file, 'EVIDENCE_MALFORMED')
-  const { decoded, verdict } = parseEvidence(json)
+  const { decoded, verdict, demands } = parseEvidence(json)
   checkBuiltIn(file, decoded.header)
   const { signal } = session
   let audit = await auditEvidence(json)
@@ -44,5 +44,19 @@ async function runAudit(session: Session, file: string, flags: Partial<ModelFlag
     ? `valid: the verdict '${verdict.status}' holds, ${how}`
     : `not valid: ${audit.problems.length} problems with the verdict '${verdict.status}', ${how}`
   const problems = audit.problems.map(({ code, message }) => [code, message] as const)
-  print(session, audit, problems.length > 0 ? `${headline}\n${listing(problems)}` : headline)
+  const lines = [headline, ...(problems.length > 0 ? [listing(problems)] : []), ...wordsForDemands(demands)]
+  print(session, audit, lines.join('\n'))
+}
+
+/** A verdict is worth what was asked for, which whoever wrote the bundle chose. */
+function wordsForDemands({ request, ...others }: EvidenceDemands): string[] {
+  const { prompt, ...fields } = request ?? {}
+  const all = { ...others, ...fields, ...(prompt && { prompt: `${prompt.length} tokens` }) }
+  const asked = Object.entries(all).map(([name, value]) => [name, shown(value)] as const)
+  return asked.length > 0 ? ['asked for', listing(asked)] : ['asked for: nothing']
+}
+
+function shown(value: unknown): string {
+  const text = typeof value === 'string' && /^[\x20-\x7e]+$/.test(value) ? value : JSON.stringify(value)
+  return text.length > 70 ? `${text.slice(0, 67)}...` : text
 }

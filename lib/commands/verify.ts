@@ -4,18 +4,16 @@ import type { Command } from 'commander'
 import { PocError } from '../errors'
 import { createEvidence } from '../evidence'
 import type { Model } from '../model'
-import { fieldsOf } from '../header'
 import { parseProfile } from '../parse-profile'
 import { verifyProfile } from '../profile-signature'
 import type { Proof } from '../proof'
-import type { Request } from '../structure'
 import type { ToleranceProfile } from '../tolerance'
 import type { Verdict, VerdictStatus } from '../verdict'
 import { type VerifyOptions, verify } from '../verify'
 import { verifyAll } from '../verify-all'
 import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
-import { readEvaluableProof, readJsonFile } from './input'
+import { readEvaluableProof, readJsonFile, readRequest } from './input'
 import { checkWritable, writeAtomically } from './output'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
@@ -100,10 +98,6 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
 
 function demandsOf({ nonce, beacon, root, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
   return { nonce, beacon, root, replay, replaySeed, probabilityTest }
-}
-
-async function readRequest(path: string): Promise<Request> {
-  return fieldsOf(await readJsonFile(path, 'INVALID_ARGUMENT'), path, 'INVALID_ARGUMENT') as Request
 }
 
 /** A profile on disk, signed or, where no key is asked for, bare. */

@@ -37,7 +37,8 @@ function storedValue(bytes: Uint8Array, dtype: KvDtype): number {
 }
 
 /** The values that differ between two samples: before and after. */
-function changes(a: KvSample, b: KvSample, part: 'k' | 'v', dtype: KvDtype): [number, number][] {
+function changes(a: KvSample, b: KvSample, named: Canary['part'], dtype: KvDtype): [number, number][] {
+  const part = named === 'hidden' ? 'k' : named
   const width = dtype === 'f32' ? 4 : 2
   const found: [number, number][] = []
   for (let at = 0; at < a[part].length; at += width) {

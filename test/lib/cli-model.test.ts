@@ -58,6 +58,15 @@ test('a proof goes from the generator to the verifier to the user', async () => 
   writeFileSync(file('verdict.json'), JSON.stringify(accepted.json))
   expect((await poc('check', proof, file('verdict.json'), '--nonce', 'abcd')).exitCode).toBe(0)
 
+  const lazy = await pocJson('verify', '--model', MODEL, '--replay', 'none', proof)
+  writeFileSync(file('lazy.json'), JSON.stringify(lazy.json))
+  expect((await poc('check', proof, file('lazy.json'))).exitCode).toBe(1)
+  expect((await poc('check', proof, file('lazy.json'), '--replay', 'none')).exitCode).toBe(0)
+  writeFileSync(file('request.json'), JSON.stringify({ tokenSampler: 'all' }))
+  expect((await poc('check', proof, file('verdict.json'), '--request', file('request.json'))).exitCode).toBe(1)
+  writeFileSync(file('list.json'), '[]')
+  expect((await poc('check', proof, file('verdict.json'), '--request', file('list.json'))).exitCode).toBe(64)
+
   expect((await poc('verify', '--model', MODEL, '--nonce', 'abce', proof)).exitCode).toBe(1)
   const forged = flipped(proof, file('forged.poc'))
   const rejected = await pocJson('verify', '--model', MODEL, forged)
@@ -101,11 +110,15 @@ test('a claim is opened for a beacon, verified, and its evidence audited by anyb
   })
   expect(await pocJson('audit', evidence)).toMatchObject({ exitCode: 0, json: { valid: true, verified: false } })
   expect(await pocJson('audit', evidence, '--model', MODEL)).toMatchObject({ exitCode: 0, json: { verified: true } })
+  const told = async () => (await poc('audit', evidence)).stdout
+  expect(await told()).toMatch(/^valid[^\n]*\nasked for\n {2}beacon {2}beac01\n$/)
   const changed = JSON.parse(readFileSync(evidence, 'utf8'))
   const replayed = { ...changed.verdict, status: 'rejected', reasons: [{ code: 'replayed', message: 'seen' }] }
   writeFileSync(evidence, JSON.stringify({ ...changed, verdict: replayed }))
   const onItsWord = { valid: true, verified: false, unverifiable: ['replayed'] }
   expect(await pocJson('audit', evidence)).toMatchObject({ exitCode: 2, json: onItsWord })
+  writeFileSync(evidence, JSON.stringify({ ...changed, demands: {} }))
+  expect(await told()).toMatch(/^valid[^\n]*\nasked for: nothing\n$/)
   changed.verdict.status = 'rejected'
   writeFileSync(evidence, JSON.stringify(changed))
   expect((await poc('audit', evidence)).exitCode).toBe(1)

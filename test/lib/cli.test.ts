@@ -42,7 +42,7 @@ function given(name: string, content: string | Uint8Array): string {
 function acceptedVerdict(): Verdict {
   const matcher = createMatcher(plan, proof.samples)
   for (const layer of plan.layers.keys()) matcher.push(layerOf(plan, layer))
-  const { layersComputed, ...indices } = matcher.result()
+  const { layersComputed: _, ...indices } = matcher.result() // replay goes on to the logits
   return {
     version: 1,
     status: 'accepted',
@@ -51,9 +51,15 @@ function acceptedVerdict(): Verdict {
     modelDigest: proof.header.modelDigest,
     numerics: 'ieee32',
     profile: null,
-    replay: null,
+    replay: {
+      positions: proof.tokens.length - proof.header.promptLength,
+      mismatched: 0,
+      first: null,
+      meanScoreGap: 0,
+      surprise: null,
+    },
     ...indices,
-    computed: { layers: layersComputed, positions: plan.numPositions, share: 0.9 },
+    computed: { layers: proof.header.numLayers + 1, positions: plan.numPositions, share: 0.9 },
   }
 }
 
@@ -278,7 +284,7 @@ describe('verify', () => {
     expect(Model.load).toHaveBeenCalledWith('some-model', expect.objectContaining({ threads: 3 }))
     const { stdout } = await poc(...argv)
     expect(stdout.startsWith(`${status}: `)).toBe(true)
-    expect(stdout).toContain('6 of 7 layers, 90.0 % of a full prefill')
+    expect(stdout).toContain('7 of 7 layers, 90.0 % of a full prefill')
   })
   test.each<[Verdict['status'][], number]>([
     [['accepted', 'accepted'], 0],
