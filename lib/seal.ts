@@ -82,7 +82,7 @@ export function sealSubject(blind: Pick<BlindProof, 'contextDigest' | 'root' | '
  * @param salt - 32 bytes as hex; random unless given.
  * @throws {PocError} INVALID_ARGUMENT
  */
-export function seal(
+export function sealVerdict(
   result: SealedResult,
   salt: string = randomBytes(32).toString('hex'),
 ): { seal: string; opening: SealOpening } {

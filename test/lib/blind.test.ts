@@ -12,7 +12,7 @@ import { Model } from '../../lib/model'
 import { createPlan, type Plan } from '../../lib/plan'
 import { decodeProof, encodeProof, type Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
-import { blindProof, checkSeal, checkSealedVerdict, seal, sealedOutcome, sealSubject } from '../../lib/seal'
+import { blindProof, checkSeal, checkSealedVerdict, sealedOutcome, sealSubject, sealVerdict } from '../../lib/seal'
 import { verify } from '../../lib/verify'
 
 let model: Model
@@ -50,7 +50,7 @@ test('a blind verifier computes every layer of the plan, and has the claimed vec
 
 test('its verdict is that of verify(), for honest and for wrong proofs, and goes with its seal', async () => {
   const result = { verifier: 'v1', subject: sealSubject(blindProof(proof)), digests: runningDigests(layers) }
-  const { seal: sealed, opening } = seal({ ...result, refuted: false })
+  const { seal: sealed, opening } = sealVerdict({ ...result, refuted: false })
   const proofs = [proof]
   for (let i = 0; i < proof.samples.length; i += 5) proofs.push(forged(i))
   for (const one of proofs) {

@@ -11,7 +11,7 @@ import {
 } from '../../lib/dispute'
 import { replay } from '../../lib/dispute'
 import { PocError } from '../../lib/errors'
-import { blindProof, seal, sealSubject } from '../../lib/seal'
+import { blindProof, sealSubject, sealVerdict } from '../../lib/seal'
 import { createTerms, type HonestyRule, lintTerms, type Terms, type TermsInput, termsDeposits } from '../../lib/terms'
 import { termsToJson } from '../../lib/terms'
 import { handMadeProof, layerOf } from './hand-made-proof'
@@ -44,7 +44,7 @@ const says = (verifier: string, status: 'accepted' | 'rejected', samples: number
 }
 /** A whole turn of a blind verifier. */
 function blindTurn(verifier: string, digests: readonly LayerDigest[], refuted = false): DisputeEvent[] {
-  const sealed = seal({ verifier, subject, digests, refuted })
+  const sealed = sealVerdict({ verifier, subject, digests, refuted })
   return [
     join(verifier),
     { type: 'seal', verifier, seal: sealed.seal },
@@ -345,7 +345,7 @@ function eventsFor(state: DisputeState, committed: boolean, { kind, id, result }
 }
 
 function sealOf(verifier: string, result: number) {
-  return seal({ verifier, subject, digests: results[result], refuted: false }, hash(result))
+  return sealVerdict({ verifier, subject, digests: results[result], refuted: false }, hash(result))
 }
 
 /** Which of the results the verifier at work has sealed. */

@@ -9,7 +9,7 @@ import type { SealedResult, SealOpening } from '../../lib/seal'
 import type { Verdict } from '../../lib/verdict'
 import { handMadeProof, layerOf, vectorAt } from './hand-made-proof'
 
-const { blindProof, checkSeal, checkSealedVerdict, seal, sealedOutcome, sealSubject } = seals
+const { blindProof, checkSeal, checkSealedVerdict, sealedOutcome, sealSubject, sealVerdict } = seals
 const { proof, plan } = handMadeProof(60, { layerSampler: 'uniform:2' })
 const sampledLayers = [...plan.layers.keys()]
 const layers = sampledLayers.map((layer) => layerOf(plan, layer))
@@ -80,12 +80,12 @@ describe('a seal', () => {
     for (const [layer, digest] of honest.digests) parts.push(le(layer), Buffer.from(digest, 'hex'))
     parts.push(Buffer.from(SALT, 'hex'))
     const expected = createHash('sha256').update(Buffer.concat(parts)).digest('hex')
-    expect(seal(honest, SALT).seal).toBe(expected)
+    expect(sealVerdict(honest, SALT).seal).toBe(expected)
   })
 
   test('is opened by its opening, also after JSON, and hides the result behind a random salt', () => {
-    const first = seal(honest)
-    const second = seal(honest)
+    const first = sealVerdict(honest)
+    const second = sealVerdict(honest)
     expect(checkSeal(first.seal, first.opening)).toBe(true)
     expect(checkSeal(first.seal, JSON.parse(JSON.stringify(first.opening)))).toBe(true)
     expect(second.seal).not.toBe(first.seal)
@@ -93,7 +93,7 @@ describe('a seal', () => {
   })
 
   test('is opened by nothing else', () => {
-    const { seal: sealed, opening } = seal(honest, SALT)
+    const { seal: sealed, opening } = sealVerdict(honest, SALT)
     const other = 'cd'.repeat(32)
     const digests = (change: (list: LayerDigest[]) => void) => {
       const list = [...opening.digests]
@@ -115,7 +115,7 @@ describe('a seal', () => {
   })
 
   test('what is no result, opening or seal is refused', () => {
-    const { seal: sealed, opening } = seal(honest, SALT)
+    const { seal: sealed, opening } = sealVerdict(honest, SALT)
     const wrong: unknown[] = [
       null,
       {},
@@ -134,8 +134,8 @@ describe('a seal', () => {
     ]
     for (const one of wrong) expectRefused(() => checkSeal(sealed, one as SealOpening))
     for (const one of [null, '', sealed.toUpperCase(), 7]) expectRefused(() => checkSeal(one as string, opening))
-    expectRefused(() => seal(honest, 'ab'))
-    expectRefused(() => seal({ ...honest, digests: [] }))
+    expectRefused(() => sealVerdict(honest, 'ab'))
+    expectRefused(() => sealVerdict({ ...honest, digests: [] }))
     expectRefused(() => sealedOutcome(honest, []))
     fc.assert(
       fc.property(fc.anything(), (value) => {
