@@ -90,6 +90,26 @@ test('canaries in a real proof are found by everyone who computes, and by nobody
   }
 })
 
+test('canaries in the virtual layer are found by everyone who computes, as hidden states', async () => {
+  const full = await prove(model, Array.from(proof.tokens), { promptLength: 5, tokenSampler: 'all', depth: 'full' })
+  const { layers: ours } = await recompute(model, blindProof(full))
+  const wholePlan = createPlan(full.header, full.tokens)
+  const reached = new Set<string>()
+  for (let n = 0; n < 120; n++) {
+    const kind = n % 2 === 0 ? 'bit' : 'swap'
+    const given = { seed: n.toString(16).padStart(32, '0'), kind, count: 1 + (n % 3) } as const
+    const { proof: planted, canaries } = plantCanaries(full, given)
+    for (const { layer, part } of canaries) {
+      reached.add(`${kind} ${part}`)
+      expect(part === 'hidden').toBe(layer === full.header.numLayers)
+    }
+    const report = matchRecomputed(wholePlan, ours, planted.samples)
+    expect(scoreCanaries(canaries, report, { honest: true }).result).toBe('passed')
+    if (n < 8) expect(scoreCanaries(canaries, await verify(model, planted), { honest: true }).result).toBe('passed')
+  }
+  expect([...reached].sort()).toEqual(['bit hidden', 'bit k', 'bit v', 'swap hidden', 'swap k'])
+})
+
 test('an abort ends the recomputation with the reason', async () => {
   const controller = new AbortController()
   const reason = new Error('enough')
