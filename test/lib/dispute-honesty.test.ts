@@ -1,6 +1,7 @@
 // Disputes with blind verifiers, canaries, commitments opened by a beacon, and agreement within a tolerance.
 import fc from 'fast-check'
 import { claimedDigests, type LayerDigest, runningDigests } from '../../lib/agreement'
+import { drawChallenge } from '../../lib/challenge'
 import {
   advance,
   type DisputeEvent,
@@ -11,6 +12,7 @@ import {
 } from '../../lib/dispute'
 import { replay } from '../../lib/dispute'
 import { PocError } from '../../lib/errors'
+import { MAX_SEED_BYTES } from '../../lib/limits'
 import { blindProof, sealSubject, sealVerdict } from '../../lib/seal'
 import { createTerms, type HonestyRule, lintTerms, type Terms, type TermsInput, termsDeposits } from '../../lib/terms'
 import { termsToJson } from '../../lib/terms'
@@ -210,6 +212,9 @@ describe('commitments', () => {
   const COMMITTED = [...DEPOSITED, delivery({ root: hash(3), modelDigest: hash(4) })]
   const beacon: DisputeEvent = { type: 'beacon', beacon: 'beac04' }
   const opening: DisputeEvent = { type: 'opening', proofDigest: PROOF }
+  const claimOf = (hex: string): Parameters<typeof drawChallenge> => {
+    return [{ header: { ...proof.header, challenge: 'beacon' }, tokens: proof.tokens, root: hash(3) }, hex]
+  }
 
   test('are opened only after a challenge, where the beacon says', () => {
     expect(replay(BASE, [...COMMITTED, { type: 'acceptance' }]).settlement?.case).toBe('no_challenge')
@@ -237,7 +242,12 @@ describe('commitments', () => {
     expect(replay(BASE, both)).toMatchObject({ phase: 'verifier', root: hash(3), beacon: null })
     expectInvalid(BASE, DEPOSITED, delivery({}), 'proofDigest')
     expectInvalid(BASE, [...COMMITTED, CHALLENGED[3]], opening, 'type')
-    for (const wrong of ['', 'abc', 'AB', 'ab'.repeat(1025), 7]) {
+    // A beacon that open() refuses would slash a generator that cannot answer it.
+    const longest = { type: 'beacon', beacon: 'ab'.repeat(MAX_SEED_BYTES) } as const
+    expect(replay(BASE, [...COMMITTED, CHALLENGED[3], longest]).phase).toBe('opening')
+    expect(drawChallenge(...claimOf(longest.beacon)).beacon).toBe(longest.beacon)
+    expect(() => drawChallenge(...claimOf(`${longest.beacon}ab`))).toThrow(PocError)
+    for (const wrong of ['', 'abc', 'AB', `${longest.beacon}ab`, 7]) {
       expectInvalid(BASE, [...COMMITTED, CHALLENGED[3]], { type: 'beacon', beacon: wrong }, 'beacon')
     }
   })
