@@ -2,6 +2,7 @@
 import { wrongValue } from './errors'
 import { checkDigest, DIGEST_BYTES, domainTag, sha256, taggedHash } from './hash'
 import { checkHeader, encodeHeader } from './header'
+import { hexFrom } from './hex'
 import type { KvDtype } from './kv'
 
 /**
@@ -74,6 +75,18 @@ export interface ProofHeader {
  */
 export function bindingDigest(header: ProofHeader): Uint8Array {
   return taggedHash('binding', encodeHeader(checkHeader(header, 'INVALID_ARGUMENT')))
+}
+
+/**
+ * The digest that stands for header and tokens, 64 hex digits: the context digest at the last token.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function contextOf(header: ProofHeader, tokens: Uint32Array): string {
+  const chain = contextChain(bindingDigest(header))
+  let digest: Uint8Array = new Uint8Array(0)
+  for (const token of tokens) digest = chain.push(token)
+  return hexFrom(digest)
 }
 
 /** The running digest of a binding and the tokens after it: the "token context" that samplers see. */

@@ -3,14 +3,13 @@
 import { addon } from './addon'
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
-import { bindingDigest, contextChain, type ProofHeader } from './binding'
+import { contextOf, type ProofHeader } from './binding'
 import { type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { inForm } from './form'
 import { DIGEST_BYTES } from './hash'
 import { checkHeader } from './header'
-import { hexFrom } from './hex'
 import { type MerkleTree, merkleTree } from './merkle'
 import type { Model } from './model'
 import type { Proof } from './proof'
@@ -129,11 +128,4 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
       return { ...claim, ...inForm(header, challenge.seed, samples), beacon: challenge.beacon, path }
     },
   }
-}
-
-function contextOf(header: ProofHeader, tokens: Uint32Array): string {
-  const chain = contextChain(bindingDigest(header))
-  let digest: Uint8Array = new Uint8Array(0)
-  for (const token of tokens) digest = chain.push(token)
-  return hexFrom(digest)
 }

@@ -77,7 +77,8 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
   return openExamination(model, proof, planned, full, tolerance, demands)
 }
 
-function checkLength(model: Model, { tokens }: Proof): void {
+/** Refuses more tokens than the model has positions for. */
+export function checkLength(model: Model, { tokens }: Pick<Proof, 'tokens'>): void {
   const { maxPositions } = model.config
   if (tokens.length - 1 <= maxPositions) return
   throw wrongValue('CONTEXT_OVERFLOW', 'tokens', `at most ${maxPositions} positions`, tokens.length - 1)
@@ -94,7 +95,7 @@ function toleranceFor(proof: Proof, plan: Plan, model: Model, demands: Demands):
 }
 
 /** What is compared and what is computed. */
-interface PassPlan {
+export interface PassPlan {
   /** The proof's samples. */
   plan: Plan
   /** The same, and the virtual layer where tokens are replayed. */

@@ -54,6 +54,8 @@ export interface DeliveredProof {
   proofDigest: string
   /** Of all claimed samples; blind verifiers are compared with it. */
   samplesDigest?: string
+  /** `sealSubject` of its blind proof: what blind verifiers must have recomputed. */
+  subject?: string
 }
 
 export type DisputeEventType = DisputeEvent['type']
@@ -98,12 +100,13 @@ const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
     proofDigest: optional(digest),
     root: optional(digest),
     samplesDigest: optional(digest),
+    subject: optional(digest),
     modelDigest: optional(digest),
   },
   acceptance: {},
   challenge: {},
   beacon: { beacon },
-  opening: { proofDigest: digest, samplesDigest: optional(digest) },
+  opening: { proofDigest: digest, samplesDigest: optional(digest), subject: optional(digest) },
   join: { verifier, stake: amount },
   seal: { verifier, seal: digest },
   reveal: { verifier, opening },

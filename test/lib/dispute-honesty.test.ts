@@ -35,7 +35,7 @@ const DEPOSITED: DisputeEvent[] = [
   { type: 'deposit', party: 'generator', amount: 500n },
   { type: 'deposit', party: 'user', amount: 1144n },
 ]
-const delivery = (fields: object = { proofDigest: PROOF, samplesDigest: claimed }) => {
+const delivery = (fields: object = { proofDigest: PROOF, samplesDigest: claimed, subject }) => {
   return { type: 'delivery', ...fields } as DisputeEvent
 }
 const CHALLENGED: DisputeEvent[] = [...DEPOSITED, delivery(), { type: 'challenge' }]
@@ -45,8 +45,13 @@ const says = (verifier: string, status: 'accepted' | 'rejected', samples: number
   return [join(verifier), verdict as DisputeEvent]
 }
 /** A whole turn of a blind verifier. */
-function blindTurn(verifier: string, digests: readonly LayerDigest[], refuted = false): DisputeEvent[] {
-  const sealed = sealVerdict({ verifier, subject, digests, refuted })
+function blindTurn(
+  verifier: string,
+  digests: readonly LayerDigest[],
+  refuted = false,
+  about = subject,
+): DisputeEvent[] {
+  const sealed = sealVerdict({ verifier, subject: about, digests, refuted })
   return [
     join(verifier),
     { type: 'seal', verifier, seal: sealed.seal },
@@ -93,7 +98,7 @@ describe('blind verifiers', () => {
   })
 
   test('refute a generator that claims other samples, by agreeing with each other', () => {
-    const forged = [...DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: hash(9) }), CHALLENGED[3]]
+    const forged = [...DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: hash(9), subject }), CHALLENGED[3]]
     const state = replay(BLIND, [...forged, ...blindTurn('a', truth), ...blindTurn('b', truth)])
     expect(state.settlement?.case).toBe('verifier_confirmed')
   })
@@ -130,6 +135,14 @@ describe('blind verifiers', () => {
     )
   })
 
+  test('are held to the proof that was delivered: nobody is slashed for having recomputed another', () => {
+    const opened = blindTurn('a', truth, false, hash(8))
+    expectInvalid(BLIND, [...CHALLENGED, ...opened.slice(0, 2)], opened[2], 'opening.subject')
+    const left = [...CHALLENGED, ...opened.slice(0, 2), { type: 'withdrawal', verifier: 'a' } as const]
+    expect(paid(replay(BLIND, [...left, ...blindTurn('b', truth)]))).toMatchObject({ a: 20, generator: 1600 })
+    expectInvalid(BLIND, DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: claimed }), 'subject')
+  })
+
   test('that leave before they opened have claimed nothing', () => {
     const turn = blindTurn('a', truth)
     for (const events of [turn.slice(0, 1), turn.slice(0, 2)]) {
@@ -145,6 +158,7 @@ describe('blind verifiers', () => {
     expectInvalid(BLIND, DEPOSITED, delivery({ proofDigest: PROOF }), 'samplesDigest')
     const beacon = [...DEPOSITED, delivery({ root: hash(3) }), CHALLENGED[3], { type: 'beacon', beacon: '01' } as const]
     expectInvalid(BLIND, beacon, { type: 'opening', proofDigest: PROOF }, 'samplesDigest')
+    expectInvalid(BLIND, beacon, { type: 'opening', proofDigest: PROOF, samplesDigest: claimed }, 'subject')
     for (const terms of [BASE, CANARIES])
       expectInvalid(terms, [...CHALLENGED, join('a')], blindTurn('a', truth)[1], 'type')
   })
@@ -321,7 +335,7 @@ const digestOf = (n: number) => (results[n].at(-1) as LayerDigest)[1]
 function eventsFor(state: DisputeState, committed: boolean, { kind, id, result }: Choice): unknown {
   const { user, generator, verifier: stake } = termsDeposits(state.terms)
   const verifier = state.verifiers.at(-1)?.id ?? 'v0'
-  const proofFields = { proofDigest: PROOF, samplesDigest: digestOf(id < 5 ? 0 : 1) }
+  const proofFields = { proofDigest: PROOF, samplesDigest: digestOf(id < 5 ? 0 : 1), subject }
   if (kind === 9) return { type: 'timeout', phase: state.phase }
   if (kind === 8 && id < 4) return { type: 'withdrawal', verifier }
   switch (kind === 7 ? (['deposits', 'verdict', 'verifier', 'beacon'] as const)[result] : state.phase) {

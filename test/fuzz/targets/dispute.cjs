@@ -24,7 +24,7 @@ function blindTurn(verifier, last) {
 const judgement = (verifier, status, samples, fields) => {
   return { type: 'verdict', verifier, status, samplesDigest: hash(samples), proofDigest: hash(0x70), ...fields }
 }
-const DELIVERY = { type: 'delivery', proofDigest: hash(0x70), samplesDigest: hash(4) }
+const DELIVERY = { type: 'delivery', proofDigest: hash(0x70), samplesDigest: hash(4), subject: hash(2) }
 const COMMITTED = { type: 'delivery', root: hash(6), modelDigest: hash(7) }
 const OPENED = [
   { type: 'beacon', beacon: 'c0ffee' },
