@@ -2,7 +2,9 @@
 import { wrongValue } from './errors'
 import { checkDigest, DIGEST_BYTES, domainTag, sha256, taggedHash } from './hash'
 import { checkHeader, encodeHeader } from './header'
+import { hexFrom } from './hex'
 import type { KvDtype } from './kv'
+import { atOnce, POSITIONS_A_TURN, type Turns } from './turns'
 
 /**
  * A named contract about the bits of every value: `ieee32` gives the same bits on every machine. Any other name is
@@ -74,6 +76,26 @@ export interface ProofHeader {
  */
 export function bindingDigest(header: ProofHeader): Uint8Array {
   return taggedHash('binding', encodeHeader(checkHeader(header, 'INVALID_ARGUMENT')))
+}
+
+/**
+ * The digest that stands for header and tokens, 64 hex digits: the context digest at the last token.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function contextOf(header: ProofHeader, tokens: Uint32Array): string {
+  return atOnce(chaining(header, tokens))
+}
+
+/** {@link contextOf} in turns; the tokens must stay as they are meanwhile. */
+export function* chaining(header: ProofHeader, tokens: Uint32Array): Turns<string> {
+  const chain = contextChain(bindingDigest(header))
+  let digest: Uint8Array = new Uint8Array(0)
+  for (const [position, token] of tokens.entries()) {
+    if (position % POSITIONS_A_TURN === POSITIONS_A_TURN - 1) yield
+    digest = chain.push(token)
+  }
+  return hexFrom(digest)
 }
 
 /** The running digest of a binding and the tokens after it: the "token context" that samplers see. */

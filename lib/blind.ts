@@ -2,22 +2,27 @@
 import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
 import { wrongValue } from './errors'
-import { checkLength, type Demands, examine, pick, planPass } from './examination'
+import { checkLength, type Demands, examine, type PassPlan, pick, planPass } from './examination'
+import { fieldsOf } from './header'
 import { hexFrom } from './hex'
 import type { KvSample, LayerSamples } from './kv'
 import { createMatcher, type MatchResult } from './matcher'
 import type { Model } from './model'
 import { openPass } from './pass'
 import type { Plan } from './plan'
+import { checkTokens } from './prefill'
 import { copyProof, type Proof } from './proof'
 import { outcomeOfReplay, type ReplayDemands, replayable, replayNumbers } from './replay'
-import type { BlindProof } from './seal'
+import { type BlindProof, blindProof, subjectOf } from './seal'
+import { PARAMETERS } from './structure'
 import type { Samplers } from './custom-sampler'
-import { atOnce } from './turns'
+import { inTurns, type Turns } from './turns'
 import type { TokenReplay, Verdict } from './verdict'
 
 /** What a verifier has before it sees what is claimed. */
 export interface Recomputed {
+  /** `sealSubject` of the blind proof that this was computed for; to be sealed with it. */
+  subject: string
   /** The sampled layers of the plan, ascending; for `runningDigests`. */
   layers: LayerSamples[]
   /** What came of replaying the tokens, which are no secret; null where they were not replayed. */
@@ -37,26 +42,20 @@ export interface RecomputeOptions extends Samplers, ReplayDemands {
  *
  * There is no early termination: where the claimed vectors differ is not known yet. So this costs what verifying an
  * honest proof costs.
- * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the context digest, which a seal is about, is not that of
- *   header and tokens; an aborted pass throws the signal's reason.
+ *
+ * What `verify` would reject without any model work is refused here: the proof behind it may be honest, and a seal over
+ * something else would reject it.
+ * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the header is not of this model, or the context digest not
+ *   that of header and tokens; an aborted pass throws the signal's reason.
  */
 export async function recompute(model: Model, blind: BlindProof, options: RecomputeOptions = {}): Promise<Recomputed> {
   checkRun(model, options)
-  checkLength(model, blind)
-  const { plan, whole, replayed } = atOnce(planPass(blind, options))
-  const contextDigest = hexFrom(plan.contextDigest)
-  if (contextDigest !== blind.contextDigest) {
-    // or what is sealed would be about other tokens than were recomputed
-    throw wrongValue(
-      'INVALID_ARGUMENT',
-      'blind.contextDigest',
-      `that of header and tokens, ${contextDigest}`,
-      blind.contextDigest,
-    )
-  }
-  const chosen = replayable(blind, undefined)
-  const { kvDtype, numLayers } = blind.header
-  const pass = openPass(model, [{ tokens: blind.tokens, plan: whole, parent: null, shared: 0 }], {
+  const ours = blindProof(blind) // what the caller does to it from now on does not count
+  const { plan, whole, replayed } = await inTurns(planTask(model, ours, options))
+  const subject = subjectOf(ours)
+  const chosen = replayable(ours, undefined)
+  const { kvDtype, numLayers } = ours.header
+  const pass = openPass(model, [{ tokens: ours.tokens, plan: whole, parent: null, shared: 0 }], {
     ...options,
     kvDtype,
   })
@@ -67,10 +66,27 @@ export async function recompute(model: Model, blind: BlindProof, options: Recomp
     if (sampled) layers.push(pick(layer, sampled))
     if (replayed && layer.layer === numLayers) numbers = await replayNumbers(chosen, replayed, options, pass, 0)
   }
-  if (!replayed || !numbers) return { layers, replay: null, replayed: null }
+  if (!replayed || !numbers) return { subject, layers, replay: null, replayed: null }
   const { probabilityTest = false } = options
   const replay = outcomeOfReplay(chosen, replayed, numbers)
-  return { layers, replay, replayed: { positions: replayed, numbers, probabilityTest } }
+  return { subject, layers, replay, replayed: { positions: replayed, numbers, probabilityTest } }
+}
+
+/** Plans the pass over a blind proof that is about this model and agrees with itself. */
+function* planTask(model: Model, blind: BlindProof, options: RecomputeOptions): Turns<PassPlan> {
+  const { header, tokens, contextDigest } = blind
+  const must = (where: string, given: unknown, expected: unknown) => {
+    if (given !== expected) throw wrongValue('INVALID_ARGUMENT', `blind.${where}`, `${expected}`, given)
+  }
+  checkLength(model, blind)
+  must('header.modelDigest', header.modelDigest, model.digest)
+  for (const key of PARAMETERS) must(`header.${key}`, header[key], model.config[key])
+  const planned = yield* planPass(blind, options)
+  must('contextDigest', contextDigest, hexFrom(planned.plan.contextDigest))
+  const { numPositions } = planned.plan
+  checkTokens(model, tokens.subarray(0, numPositions))
+  checkTokens(model, tokens.subarray(numPositions))
+  return planned
 }
 
 /**
@@ -98,17 +114,22 @@ export function matchRecomputed(
  * @param model - The one that recomputed them.
  * @param recomputed - What {@link recompute} gave for this proof under the same demands; where layers are missing, the
  *   verdict is inconclusive.
- * @throws {PocError} As `verify`, and INVALID_ARGUMENT where the layers are not those of the proof's plan.
+ * @throws {PocError} As `verify`, and INVALID_ARGUMENT where another proof, or other layers than its plan's, were
+ *   recomputed.
  */
 export async function judge(
   model: Model,
-  { layers, replayed }: Recomputed,
+  recomputed: Recomputed,
   proof: Proof,
   demands: Demands = {},
 ): Promise<Verdict> {
+  const { subject, layers, replayed } = fieldsOf(recomputed, 'recomputed', 'INVALID_ARGUMENT') as unknown as Recomputed
   const examination = examine(model, copyProof(proof), demands)
   if (examination.verdict) return examination.verdict
-  checkReplayed(atOnce(planPass(proof, demands)).replayed, replayed, demands)
+  const wanted = subjectOf(examination.proof)
+  if (subject !== wanted)
+    throw wrongValue('INVALID_ARGUMENT', 'recomputed.subject', `that of the proof, ${wanted}`, subject)
+  checkReplayed((await inTurns(planPass(proof, demands))).replayed, replayed, demands)
   const { numLayers } = model.config
   const isMissing = replayed !== null && layers[layers.length - 1]?.layer !== numLayers
   const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }

@@ -14,7 +14,7 @@ import { copyProof, type Proof } from './proof'
 export interface Canary {
   layer: number
   position: number
-  /** Which vector a verifier must name as the first that differs: `k` where both do, `hidden` at the virtual layer. */
+  /** Which vector a verifier must name as the first that differs: `k` where both do, `hidden` in the virtual layer. */
   part: 'k' | 'v' | 'hidden'
 }
 
@@ -144,7 +144,7 @@ function flipBits({ header, samples }: Proof, count: number, draw: Draw): Canary
     const part = k.length === 0 || (v.length > 0 && draw(2) === 1) ? 'v' : 'k'
     const offsets = part === 'k' ? k : v
     sample[part][offsets[draw(offsets.length)]] ^= 1
-    return { layer: sample.layer, position: sample.position, part: namedPart(sample, part) }
+    return canaryAt(sample, part)
   })
 }
 
@@ -172,13 +172,13 @@ function swapNeighbours(samples: readonly KvSample[], count: number, draw: Draw)
   return chosen(pairs, count, draw).flatMap(([a, b]): Canary[] => {
     ;[a.k, b.k] = [b.k, a.k]
     ;[a.v, b.v] = [b.v, a.v]
-    return [a, b].map((sample) => ({ layer: sample.layer, position: sample.position, part: namedPart(sample, 'k') }))
+    return [canaryAt(a, 'k'), canaryAt(b, 'k')]
   })
 }
 
-/** A vector as verdicts name it: the virtual layer has its hidden state in the place of K, and no V. */
-function namedPart({ v }: KvSample, part: 'k' | 'v'): Canary['part'] {
-  return v.length === 0 ? 'hidden' : part
+// The virtual layer has one vector, which takes the place of K and has a name of its own.
+function canaryAt({ layer, position, v }: KvSample, part: 'k' | 'v'): Canary {
+  return { layer, position, part: v.length === 0 ? 'hidden' : part }
 }
 
 function chosen<T>(candidates: readonly T[], count: number, draw: Draw): T[] {

@@ -3,20 +3,19 @@
 import { addon } from './addon'
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
-import { bindingDigest, contextChain, type ProofHeader } from './binding'
+import { chaining, type ProofHeader } from './binding'
 import { type Claim, drawing, leavesOf, rootOf } from './challenge'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { inForm } from './form'
 import { DIGEST_BYTES } from './hash'
 import { checkHeader } from './header'
-import { hexFrom } from './hex'
 import { type MerkleTree, merkleTree } from './merkle'
 import type { Model } from './model'
 import type { Proof } from './proof'
 import { checkedTokens, type ProofOptions, type ProveOptions, proofHeader, sampledBy } from './prove'
 import { cancelledBy, openSequence, type Sequence } from './sequence'
-import { inTurns, POSITIONS_A_TURN, type Turns } from './turns'
+import { inTurns } from './turns'
 
 /** How an opening is computed; nothing of it changes a result. */
 export interface OpenOptions extends Samplers {
@@ -110,7 +109,7 @@ export function createLeaves(sequence: Sequence, header: ProofHeader): Leaves {
     async finish(model, tokens) {
       const leaves = new Uint8Array(Buffer.concat(pieces))
       const tree = merkleTree(leaves, await addon().merkleTree(leaves))
-      const unrooted = { header, tokens, contextDigest: await inTurns(contextOf(header, tokens)) }
+      const unrooted = { header, tokens, contextDigest: await inTurns(chaining(header, tokens)) }
       return commitmentOf(model, { ...unrooted, root: rootOf(unrooted, tree.head) }, tree)
     },
   }
@@ -130,14 +129,4 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
       return { ...claim, ...inForm(header, challenge.seed, samples), beacon: challenge.beacon, path }
     },
   }
-}
-
-function* contextOf(header: ProofHeader, tokens: Uint32Array): Turns<string> {
-  const chain = contextChain(bindingDigest(header))
-  let digest: Uint8Array = new Uint8Array(0)
-  for (const [position, token] of tokens.entries()) {
-    if (position % POSITIONS_A_TURN === POSITIONS_A_TURN - 1) yield
-    digest = chain.push(token)
-  }
-  return hexFrom(digest)
 }

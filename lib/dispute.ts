@@ -37,6 +37,8 @@ export interface DisputeState {
   readonly proofDigest: string | null
   /** Of the samples that are claimed, where the generator's event has it. */
   readonly samplesDigest: string | null
+  /** What blind verifiers must have recomputed, where the generator's event has it. */
+  readonly subject: string | null
   /** Of the model that was paid for, where the delivery names it; no verdict on another model counts then. */
   readonly modelDigest: string | null
   /** In the order in which they joined. */
@@ -88,6 +90,7 @@ export function openDispute(terms: TermsInput): DisputeState {
     beacon: null,
     proofDigest: null,
     samplesDigest: null,
+    subject: null,
     modelDigest: null,
     verifiers: [],
     next: NEXT.deposits,

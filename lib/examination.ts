@@ -111,7 +111,7 @@ function toleranceFor(proof: Proof, plan: Plan, model: Model, demands: Demands):
 }
 
 /** What is compared and what is computed. */
-interface PassPlan {
+export interface PassPlan {
   /** The proof's samples. */
   plan: Plan
   /** The same, and the virtual layer where tokens are replayed. */

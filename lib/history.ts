@@ -1,6 +1,8 @@
 // The events of a dispute: their fields, and their form in JSON. What each does: dispute.ts.
 
 import { wrongValue } from './errors'
+import { hexOf } from './hex'
+import { MAX_SEED_BYTES } from './limits'
 import { isVerifierId } from './payoff'
 import { parseAmount } from './ratio'
 import { readOpening, type SealOpening } from './seal'
@@ -52,6 +54,8 @@ export interface DeliveredProof {
   proofDigest: string
   /** Of all claimed samples; blind verifiers are compared with it. */
   samplesDigest?: string
+  /** `sealSubject` of its blind proof: what blind verifiers must have recomputed. */
+  subject?: string
 }
 
 export type DisputeEventType = DisputeEvent['type']
@@ -85,12 +89,8 @@ type Read<T> = (value: unknown, where: string) => T
 type Fields<T> = { [K in keyof Omit<T, 'type'>]-?: Read<T[K & keyof T]> }
 
 const amount: Read<bigint> = (value, where) => parseAmount(value, where, 'DISPUTE_INVALID')
-const digest = field('64 lowercase hex digits', (value): value is string => {
-  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
-})
-const beacon = field('lowercase hex of 1 to 1024 bytes', (value): value is string => {
-  return typeof value === 'string' && value.length <= 2048 && /^(?:[0-9a-f]{2})+$/.test(value)
-})
+const digest: Read<string> = (value, where) => hexOf(value, 32, 32, where, 'DISPUTE_INVALID')
+const beacon: Read<string> = (value, where) => hexOf(value, 1, MAX_SEED_BYTES, where, 'DISPUTE_INVALID')
 const passed = field('true or false', (value): value is boolean => typeof value === 'boolean')
 const opening: Read<SealOpening> = (value, where) => readOpening(value, where, 'DISPUTE_INVALID')
 const verifier = field("a verifier's id: visible ASCII, not user or generator", isVerifierId)
@@ -100,12 +100,13 @@ const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
     proofDigest: optional(digest),
     root: optional(digest),
     samplesDigest: optional(digest),
+    subject: optional(digest),
     modelDigest: optional(digest),
   },
   acceptance: {},
   challenge: {},
   beacon: { beacon },
-  opening: { proofDigest: digest, samplesDigest: optional(digest) },
+  opening: { proofDigest: digest, samplesDigest: optional(digest), subject: optional(digest) },
   join: { verifier, stake: amount },
   seal: { verifier, seal: digest },
   reveal: { verifier, opening },

@@ -122,9 +122,9 @@ export {
   type SealedResult,
   type SealOpening,
   type SealProblem,
-  seal,
   sealedOutcome,
   sealSubject,
+  sealVerdict,
 } from './seal'
 export * from './canary'
 export * from './agreement'

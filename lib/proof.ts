@@ -28,6 +28,9 @@ export interface Proof {
   path: Uint8Array
 }
 
+/** What a proof is about: everything but samples and what opens them. */
+export type ProofSubject = Pick<Proof, 'header' | 'tokens' | 'contextDigest' | 'root' | 'beacon'>
+
 /** Bounds of one call. */
 export interface ProofLimits {
   /** Most bytes of an encoded proof, at most 2^31; 256 MiB unless stated. */
@@ -101,19 +104,12 @@ export function copyProof(proof: Proof): Proof {
 }
 
 /** The rules of form that hold for a caller's object and for decoded bytes alike. */
-function checkProof(proof: Proof, code: ErrorCode): Proof {
-  fieldsOf(proof, 'proof', code)
-  const header = checkHeader(proof.header, code, 'proof.header')
-  const { tokens, samples, path } = proof
-  if (!(tokens instanceof Uint32Array)) throw wrongValue(code, 'proof.tokens', 'a Uint32Array', tokens)
-  integerIn(tokens.length, MIN_TOKENS, MAX_TOKENS, 'proof.tokens.length', code)
-  integerIn(header.promptLength, 1, tokens.length, 'proof.header.promptLength', code)
-  const contextDigest = hexOf(proof.contextDigest, 32, 32, 'proof.contextDigest', code)
+export function checkProof(proof: Proof, code: ErrorCode): Proof {
+  const { header, tokens, contextDigest, root, beacon } = checkSubject(proof, 'proof', code)
+  const { samples, path } = proof
   const isDigest = header.form === 'digest'
   const samplesDigest = hexOrNone(proof.samplesDigest, isDigest, 32, 32, 'proof.samplesDigest', code)
   const isOpened = header.challenge === 'beacon'
-  const root = hexOrNone(proof.root, isOpened, 32, 32, 'proof.root', code)
-  const beacon = hexOrNone(proof.beacon, isOpened, 1, MAX_SEED_BYTES, 'proof.beacon', code)
   if (!(path instanceof Uint8Array) || path.length % DIGEST_BYTES !== 0 || (!isOpened && path.length > 0)) {
     throw wrongValue(code, 'proof.path', isOpened ? 'a Uint8Array of nodes of 32 bytes' : 'an empty Uint8Array', path)
   }
@@ -127,6 +123,23 @@ function checkProof(proof: Proof, code: ErrorCode): Proof {
     }
   }
   return { header, tokens, contextDigest, samples, samplesDigest, root, beacon, path }
+}
+
+/** The rules of form of what a proof is about, without its samples. */
+export function checkSubject(given: ProofSubject, where: string, code: ErrorCode): ProofSubject {
+  const { tokens, ...fields } = fieldsOf(given, where, code)
+  const header = checkHeader(fields.header, code, `${where}.header`)
+  if (!(tokens instanceof Uint32Array)) throw wrongValue(code, `${where}.tokens`, 'a Uint32Array', tokens)
+  integerIn(tokens.length, MIN_TOKENS, MAX_TOKENS, `${where}.tokens.length`, code)
+  integerIn(header.promptLength, 1, tokens.length, `${where}.header.promptLength`, code)
+  const isOpened = header.challenge === 'beacon'
+  return {
+    header,
+    tokens,
+    contextDigest: hexOf(fields.contextDigest, 32, 32, `${where}.contextDigest`, code),
+    root: hexOrNone(fields.root, isOpened, 32, 32, `${where}.root`, code),
+    beacon: hexOrNone(fields.beacon, isOpened, 1, MAX_SEED_BYTES, `${where}.beacon`, code),
+  }
 }
 
 function hexOrNone(value: unknown, isThere: boolean, min: number, max: number, where: string, code: ErrorCode): string {

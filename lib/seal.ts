@@ -2,7 +2,7 @@
 // take them from there; that it has them from nobody else either, only agreement with other verifiers can show.
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { claimedDigests, firstDivergence, type LayerDigest } from './agreement'
-import type { ProofHeader } from './binding'
+import { contextOf, type ProofHeader } from './binding'
 import { type ErrorCode, wrongValue } from './errors'
 import { le32, taggedHash } from './hash'
 import { fieldsOf } from './header'
@@ -10,7 +10,7 @@ import { bytesOf, hexFrom, hexOf } from './hex'
 import type { KvSample } from './kv'
 import { integerIn, MAX_LAYERS } from './limits'
 import { isVerifierId } from './payoff'
-import type { Proof } from './proof'
+import { checkProof, checkSubject, type Proof } from './proof'
 import type { Verdict } from './verdict'
 
 /** A proof without anything that says what its samples are: what a verifier needs to recompute them. */
@@ -52,27 +52,40 @@ export interface SealedOutcome {
 
 /** Stable codes of what a verdict and the seal before it contradict each other in. */
 export type SealProblem =
+  | 'subject' // another proof was recomputed; nothing else is compared then
   | 'status' // not the one that the sealed result gives
   | 'stopping_layer' // it names a first mismatch at another layer
   | 'samples_digest' // not the digest that was sealed for that layer
 
-/** What a user hands to a verifier that is to be blind. */
-export function blindProof(proof: Proof & { root?: string; beacon?: string }): BlindProof {
-  // Named one by one: a field that a proof gets in future may tell of its samples.
-  const { header, tokens, contextDigest, root = '', beacon = '' } = proof
-  return { header, tokens: new Uint32Array(tokens), contextDigest, root, beacon }
+/**
+ * What a user hands to a verifier that is to be blind.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function blindProof(proof: BlindProof): BlindProof {
+  // Only what is named there: a field that a proof gets in future may tell of its samples.
+  const checked = checkSubject(proof, 'proof', 'INVALID_ARGUMENT')
+  return { ...checked, tokens: new Uint32Array(checked.tokens) }
 }
 
 /**
  * The digest of what a blind verifier was given, 64 hex digits: context digest (of header and tokens), root, beacon.
  *
- * @throws {PocError} INVALID_ARGUMENT
+ * @throws {PocError} INVALID_ARGUMENT: among them, a context digest that is not that of header and tokens. Whoever
+ *   computed on such tokens would have sealed something else under the name of the real proof.
  */
-export function sealSubject(blind: Pick<BlindProof, 'contextDigest' | 'root' | 'beacon'>): string {
-  const { contextDigest, root, beacon } = blind
-  const context = hexOf(contextDigest, 32, 32, 'contextDigest', 'INVALID_ARGUMENT')
+export function sealSubject(blind: BlindProof): string {
+  const { header, tokens, ...digests } = checkSubject(blind, 'blind', 'INVALID_ARGUMENT')
+  const context = contextOf(header, tokens)
+  if (digests.contextDigest === context) return subjectOf(digests)
+  const expected = `that of header and tokens, ${context}`
+  throw wrongValue('INVALID_ARGUMENT', 'blind.contextDigest', expected, digests.contextDigest)
+}
+
+/** {@link sealSubject} of a proof whose context digest is known to be that of its tokens. */
+export function subjectOf({ contextDigest, root, beacon }: Omit<BlindProof, 'header' | 'tokens'>): string {
   const texts = [root, beacon].map((text) => new Uint8Array(Buffer.from(text, 'utf8')))
-  return hexFrom(taggedHash('blind', bytesOf(context), le32(texts.map(({ length }) => length)), ...texts))
+  return hexFrom(taggedHash('blind', bytesOf(contextDigest), le32(texts.map(({ length }) => length)), ...texts))
 }
 
 /**
@@ -82,7 +95,7 @@ export function sealSubject(blind: Pick<BlindProof, 'contextDigest' | 'root' | '
  * @param salt - 32 bytes as hex; random unless given.
  * @throws {PocError} INVALID_ARGUMENT
  */
-export function seal(
+export function sealVerdict(
   result: SealedResult,
   salt: string = randomBytes(32).toString('hex'),
 ): { seal: string; opening: SealOpening } {
@@ -105,17 +118,24 @@ export function checkSeal(sealed: string, opening: SealOpening): boolean {
  *
  * For bit-equal numerics. The layers are those of the plan: where the result lacks one of them, or has another, it
  * rejects there.
- * @throws {PocError} INVALID_ARGUMENT: no samples, or no digests
+ * @throws {PocError} INVALID_ARGUMENT: a proof without samples, no digests, or another proof than the result is about
  */
-export function sealedOutcome({ digests, refuted }: SealedResult, samples: readonly KvSample[]): SealedOutcome {
+export function sealedOutcome(result: SealedResult, proof: Proof): SealedOutcome {
+  const checked = readResult(result, 'result', 'INVALID_ARGUMENT')
+  const subject = sealSubject(checkProof(proof, 'INVALID_ARGUMENT'))
+  if (checked.subject === subject) return outcomeOf(checked, proof.samples)
+  throw wrongValue('INVALID_ARGUMENT', 'result.subject', `that of the proof, ${subject}`, checked.subject)
+}
+
+function outcomeOf({ digests, refuted }: Pick<SealedResult, 'digests' | 'refuted'>, samples: readonly KvSample[]) {
   const claimed = claimedDigests(samples)
-  if (claimed.length === 0) throw wrongValue('INVALID_ARGUMENT', 'samples', 'one or more', samples)
-  if (digests.length === 0) throw wrongValue('INVALID_ARGUMENT', 'result.digests', 'one or more', digests)
+  if (claimed.length === 0) throw wrongValue('INVALID_ARGUMENT', 'proof.samples', 'one or more', samples)
   const deepest = Math.max(claimed[claimed.length - 1][0], digests[digests.length - 1][0])
   const divergence = firstDivergence(digests, claimed) ?? (digests.length === claimed.length ? null : deepest)
   const layer = divergence ?? deepest
   const samplesDigest = (digests.find(([sealedLayer]) => sealedLayer === layer) ?? digests[digests.length - 1])[1]
-  return { status: divergence !== null || refuted ? 'rejected' : 'accepted', layer, samplesDigest }
+  const status = divergence !== null || refuted ? ('rejected' as const) : ('accepted' as const)
+  return { status, layer, samplesDigest }
 }
 
 /**
@@ -127,11 +147,15 @@ export function sealedOutcome({ digests, refuted }: SealedResult, samples: reado
  */
 export function checkSealedVerdict(
   result: SealedResult,
-  proof: Pick<Proof, 'samples'>,
+  proof: Proof,
   verdict: Pick<Verdict, 'status' | 'firstMismatch' | 'samplesDigest'>,
 ): SealProblem[] {
-  const { status, layer, samplesDigest } = sealedOutcome(result, proof.samples)
-  const mismatches = sealedOutcome({ ...result, refuted: false }, proof.samples).status === 'rejected'
+  fieldsOf(verdict, 'verdict', 'INVALID_ARGUMENT')
+  const { subject, digests, refuted } = readResult(result, 'result', 'INVALID_ARGUMENT')
+  const { samples } = checkProof(proof, 'INVALID_ARGUMENT')
+  if (subject !== sealSubject(proof)) return ['subject']
+  const { status, layer, samplesDigest } = outcomeOf({ digests, refuted }, samples)
+  const mismatches = outcomeOf({ digests, refuted: false }, samples).status === 'rejected'
   const problems: SealProblem[] = []
   if (verdict.status !== status) problems.push('status')
   if ((verdict.firstMismatch?.layer ?? null) !== (mismatches ? layer : null)) problems.push('stopping_layer')
@@ -148,7 +172,12 @@ function sealOf({ verifier, subject, digests, refuted, salt }: SealOpening): str
 
 /** A clean, frozen copy of an opening of unknown form. */
 export function readOpening(value: unknown, where: string, code: ErrorCode): SealOpening {
-  const { verifier, subject, digests, refuted, salt } = fieldsOf(value, where, code)
+  const { salt } = fieldsOf(value, where, code)
+  return Object.freeze({ ...readResult(value, where, code), salt: hexOf(salt, 32, 32, `${where}.salt`, code) })
+}
+
+function readResult(value: unknown, where: string, code: ErrorCode): SealedResult {
+  const { verifier, subject, digests, refuted } = fieldsOf(value, where, code)
   if (!isVerifierId(verifier)) throw wrongValue(code, `${where}.verifier`, "a verifier's id", verifier)
   if (typeof refuted !== 'boolean') throw wrongValue(code, `${where}.refuted`, 'true or false', refuted)
   if (!Array.isArray(digests)) throw wrongValue(code, `${where}.digests`, 'an array', digests)
@@ -162,11 +191,5 @@ export function readOpening(value: unknown, where: string, code: ErrorCode): Sea
     least = layer + 1
     return Object.freeze([layer, hexOf(each[1], 32, 32, `${at}[1]`, code)] as const)
   })
-  return Object.freeze({
-    verifier,
-    subject: hexOf(subject, 32, 32, `${where}.subject`, code),
-    digests: Object.freeze(read),
-    refuted,
-    salt: hexOf(salt, 32, 32, `${where}.salt`, code),
-  })
+  return { verifier, subject: hexOf(subject, 32, 32, `${where}.subject`, code), digests: Object.freeze(read), refuted }
 }

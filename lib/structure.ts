@@ -101,8 +101,11 @@ export function terminationFault({ header, tokens }: Pick<Proof, 'header' | 'tok
   return `it stopped after ${numNew} of ${stop.maxNewTokens} tokens, at none that ends it`
 }
 
+/** What header and model must have alike. */
+export const PARAMETERS = ['numLayers', 'numKvHeads', 'headDim', 'hiddenSize'] as const
+
 function differingParameters(header: ProofHeader, model: Model): string | null {
-  for (const key of ['numLayers', 'numKvHeads', 'headDim', 'hiddenSize'] as const) {
+  for (const key of PARAMETERS) {
     if (header[key] !== model.config[key])
       return `the proof states ${key} ${header[key]}, the model has ${model.config[key]}`
   }

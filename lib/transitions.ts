@@ -58,19 +58,21 @@ function deposit(state: DisputeState, event: EventOf<'deposit'>, where: string):
 }
 
 function delivery(state: DisputeState, event: EventOf<'delivery'>, where: string): Changes {
-  const { proofDigest, samplesDigest, root = null, modelDigest = null } = event
+  const { proofDigest, samplesDigest, subject, root = null, modelDigest = null } = event
   if (proofDigest === undefined && root === null) {
     throw wrongValue('DISPUTE_INVALID', `${where}.proofDigest`, 'given, or else the root', proofDigest)
   }
-  const proof = proofDigest === undefined ? {} : delivered(state, { proofDigest, samplesDigest }, where)
+  const proof = proofDigest === undefined ? {} : delivered(state, { proofDigest, samplesDigest, subject }, where)
   return { phase: 'challenge', root, modelDigest, ...proof }
 }
 
-function delivered(state: DisputeState, { proofDigest, samplesDigest }: DeliveredProof, where: string): Changes {
-  if (samplesDigest !== undefined || state.terms.honesty !== 'blind') {
-    return { proofDigest, samplesDigest: samplesDigest ?? null }
+function delivered(state: DisputeState, given: DeliveredProof, where: string): Changes {
+  for (const name of ['samplesDigest', 'subject'] as const) {
+    if (given[name] !== undefined || state.terms.honesty !== 'blind') continue
+    throw wrongValue('DISPUTE_INVALID', `${where}.${name}`, 'given, for blind verifiers', undefined)
   }
-  throw wrongValue('DISPUTE_INVALID', `${where}.samplesDigest`, 'given, for blind verifiers', samplesDigest)
+  const { proofDigest, samplesDigest = null, subject = null } = given
+  return { proofDigest, samplesDigest, subject }
 }
 
 function join(state: DisputeState, event: EventOf<'join'>, where: string): Changes {
@@ -104,6 +106,7 @@ function reveal(state: DisputeState, event: EventOf<'reveal'>, where: string): C
   const { opening } = event
   must(`${where}.verifier`, event.verifier, id)
   must(`${where}.opening.verifier`, opening.verifier, id)
+  must(`${where}.opening.subject`, opening.subject, state.subject)
   if (!checkSeal(seal, opening)) {
     throw wrongValue('DISPUTE_INVALID', `${where}.opening`, `that of the seal ${seal}`, opening)
   }

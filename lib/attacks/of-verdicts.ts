@@ -7,7 +7,7 @@ import { digestOf } from '../form'
 import { hexFrom } from '../hex'
 import { indicesOfPlan } from '../layer-walk'
 import { type Proof, proofDigest } from '../proof'
-import { blindProof, checkSeal, checkSealedVerdict, type SealedResult, seal, sealSubject } from '../seal'
+import { blindProof, checkSeal, checkSealedVerdict, type SealedResult, sealSubject, sealVerdict } from '../seal'
 import type { Verdict } from '../verdict'
 import type { Random } from './random'
 
@@ -101,7 +101,7 @@ export const VERDICT_ATTACKS: readonly VerdictAttack[] = [
     about: 'a seal of nothing, opened as one of the claimed samples',
     fits: hasKv,
     problems({ honest, random }) {
-      const sealed = seal(madeUpResult(honest.proof, random), hexFrom(random.bytes(32)))
+      const sealed = sealVerdict(madeUpResult(honest.proof, random), hexFrom(random.bytes(32)))
       const opening = { ...sealed.opening, digests: claimedDigests(honest.proof.samples) }
       return checkSeal(sealed.seal, opening) ? [] : ['seal']
     },

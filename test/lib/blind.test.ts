@@ -1,6 +1,7 @@
 // Blind verification on a trained model: what is recomputed before the reveal gives the verdict of verify() after it.
 import path from 'node:path'
 import { claimedDigests, runningDigests } from '../../lib/agreement'
+import { contextOf } from '../../lib/binding'
 import { judge, matchRecomputed, type Recomputed, recompute } from '../../lib/blind'
 import { plantCanaries, scoreCanaries } from '../../lib/canary'
 import { checkVerdict } from '../../lib/check'
@@ -12,7 +13,15 @@ import { Model } from '../../lib/model'
 import { createPlan, type Plan } from '../../lib/plan'
 import { decodeProof, encodeProof, type Proof } from '../../lib/proof'
 import { prove } from '../../lib/prove'
-import { blindProof, checkSeal, checkSealedVerdict, seal, sealedOutcome, sealSubject } from '../../lib/seal'
+import {
+  type BlindProof,
+  blindProof,
+  checkSeal,
+  checkSealedVerdict,
+  sealedOutcome,
+  sealSubject,
+  sealVerdict,
+} from '../../lib/seal'
 import { verify } from '../../lib/verify'
 
 let model: Model
@@ -50,7 +59,8 @@ test('a blind verifier computes every layer of the plan, and has the claimed vec
 
 test('its verdict is that of verify(), for honest and for wrong proofs, and goes with its seal', async () => {
   const result = { verifier: 'v1', subject: sealSubject(blindProof(proof)), digests: runningDigests(layers) }
-  const { seal: sealed, opening } = seal({ ...result, refuted: false })
+  expect(recomputed.subject).toBe(result.subject)
+  const { seal: sealed, opening } = sealVerdict({ ...result, refuted: false })
   const proofs = [proof]
   for (let i = 0; i < proof.samples.length; i += 5) proofs.push(forged(i))
   for (const one of proofs) {
@@ -58,9 +68,60 @@ test('its verdict is that of verify(), for honest and for wrong proofs, and goes
     expect(verdict).toEqual(await verify(model, one, { nonce: '0b' }))
     expect(checkVerdict(one, verdict)).toEqual({ valid: true, problems: [] })
     expect(checkSealedVerdict(opening, one, verdict)).toEqual([])
-    expect(sealedOutcome(opening, one.samples).status).toBe(one === proof ? 'accepted' : 'rejected')
+    expect(sealedOutcome(opening, one).status).toBe(one === proof ? 'accepted' : 'rejected')
   }
   expect(checkSeal(sealed, opening)).toBe(true)
+})
+
+test('a task that is not what it says, or not of this model, is refused before any work', async () => {
+  const blind = blindProof(proof)
+  const header = (changes: object) => {
+    const changed = { ...blind.header, ...changes }
+    return { ...blind, header: changed, contextDigest: contextOf(changed, blind.tokens) }
+  }
+  const tokens = (list: ArrayLike<number>) => {
+    const changed = Uint32Array.from(list)
+    return { ...blind, tokens: changed, contextDigest: contextOf(blind.header, changed) }
+  }
+  const outside = Uint32Array.from(blind.tokens, (token, i) => (i === 40 ? model.config.vocabSize : token))
+  const lastOutside = Uint32Array.from(blind.tokens, (token, i) => (i === 47 ? model.config.vocabSize : token))
+  const tooLong = new Uint32Array(model.config.maxPositions + 2)
+  const framed: [string, unknown][] = [
+    ['INVALID_ARGUMENT', { ...blind, tokens: blind.tokens.map((token, i) => (i === 3 ? token + 1 : token)) }],
+    ['INVALID_ARGUMENT', { ...blind, tokens: blind.tokens.map((token, i) => (i === 47 ? token + 1 : token)) }],
+    ['INVALID_ARGUMENT', { ...blind, contextDigest: 'ab'.repeat(32) }],
+    ['INVALID_ARGUMENT', { ...blind, header: { ...blind.header, modelDigest: 'ab'.repeat(32) } }],
+    ['INVALID_ARGUMENT', header({ modelDigest: 'ab'.repeat(32) })],
+    ['INVALID_ARGUMENT', header({ headDim: 2 * blind.header.headDim })],
+    ['INVALID_ARGUMENT', header({ numKvHeads: blind.header.numKvHeads + 1 })],
+    ['INVALID_ARGUMENT', header({ hiddenSize: 1 })],
+    ['INVALID_ARGUMENT', header({ numLayers: 1 })],
+    ['INVALID_ARGUMENT', { ...blind, tokens: [...blind.tokens] }],
+    ['INVALID_ARGUMENT', { ...blind, root: 'aa'.repeat(32) }],
+    ['CONTEXT_OVERFLOW', tokens(tooLong)],
+    ['TOKEN_OUT_OF_RANGE', tokens(outside)],
+    ['TOKEN_OUT_OF_RANGE', tokens(lastOutside)],
+  ]
+  for (const [code, one] of framed) {
+    const onProgress = jest.fn()
+    await expect(recompute(model, one as BlindProof, { onProgress })).rejects.toMatchObject({ name: 'PocError', code })
+    expect(onProgress).not.toHaveBeenCalled()
+  }
+})
+
+test('a change while it is recomputed does not count, and the result names its subject', async () => {
+  const blind = blindProof(proof)
+  const running = recompute(model, blind)
+  blind.tokens.fill(7)
+  blind.contextDigest = 'ab'.repeat(32)
+  const ours = await running
+  expect(ours.subject).toBe(sealSubject(proof))
+  expect(runningDigests(ours.layers)).toEqual(claimedDigests(proof.samples))
+  const other = await prove(model, proof.tokens, { ...proof.header, promptLength: 5, nonce: '0c' })
+  await expect(judge(model, ours, other)).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    where: 'recomputed.subject',
+  })
 })
 
 test('structure is judged as ever: the vectors do not come into it', async () => {
@@ -88,6 +149,26 @@ test('canaries in a real proof are found by everyone who computes, and by nobody
     const echoed = await verify(model, proof) // word for word what an echoing verifier says of the planted one
     expect(scoreCanaries(canaries, echoed).result).toBe('failed')
   }
+})
+
+test('canaries in the virtual layer are found by everyone who computes, as hidden states', async () => {
+  const full = await prove(model, Array.from(proof.tokens), { promptLength: 5, tokenSampler: 'all', depth: 'full' })
+  const { layers: ours } = await recompute(model, blindProof(full))
+  const wholePlan = createPlan(full.header, full.tokens)
+  const reached = new Set<string>()
+  for (let n = 0; n < 120; n++) {
+    const kind = n % 2 === 0 ? 'bit' : 'swap'
+    const given = { seed: n.toString(16).padStart(32, '0'), kind, count: 1 + (n % 3) } as const
+    const { proof: planted, canaries } = plantCanaries(full, given)
+    for (const { layer, part } of canaries) {
+      reached.add(`${kind} ${part}`)
+      expect(part === 'hidden').toBe(layer === full.header.numLayers)
+    }
+    const report = matchRecomputed(wholePlan, ours, planted.samples)
+    expect(scoreCanaries(canaries, report, { honest: true }).result).toBe('passed')
+    if (n < 8) expect(scoreCanaries(canaries, await verify(model, planted), { honest: true }).result).toBe('passed')
+  }
+  expect([...reached].sort()).toEqual(['bit hidden', 'bit k', 'bit v', 'swap hidden', 'swap k'])
 })
 
 test('an abort ends the recomputation with the reason', async () => {

@@ -95,7 +95,7 @@ describe('planting', () => {
         const { proof: planted, canaries } = plantCanaries({ ...rows, samples }, { seed: one, count: 3 })
         for (const { layer, position, part } of canaries) {
           const at = samples.findIndex((sample) => sample.layer === layer && sample.position === position)
-          const [[before, after], ...more] = changes(samples[at], planted.samples[at], part, kvDtype)
+          const [[before, after], ...more] = changes(samples[at], planted.samples[at], part as 'k' | 'v', kvDtype)
           expect(more).toEqual([])
           expect(Number.isFinite(after) && after > 0).toBe(true)
           const bits = { f32: 23, f16: 10, bf16: 7 }[kvDtype]

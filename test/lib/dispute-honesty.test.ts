@@ -1,6 +1,7 @@
 // Disputes with blind verifiers, canaries, commitments opened by a beacon, and agreement within a tolerance.
 import fc from 'fast-check'
 import { claimedDigests, type LayerDigest, runningDigests } from '../../lib/agreement'
+import { drawChallenge } from '../../lib/challenge'
 import {
   advance,
   type DisputeEvent,
@@ -11,7 +12,8 @@ import {
 } from '../../lib/dispute'
 import { replay } from '../../lib/dispute'
 import { PocError } from '../../lib/errors'
-import { blindProof, seal, sealSubject } from '../../lib/seal'
+import { MAX_SEED_BYTES } from '../../lib/limits'
+import { blindProof, sealSubject, sealVerdict } from '../../lib/seal'
 import { createTerms, type HonestyRule, lintTerms, type Terms, type TermsInput, termsDeposits } from '../../lib/terms'
 import { termsToJson } from '../../lib/terms'
 import { handMadeProof, layerOf } from './hand-made-proof'
@@ -33,7 +35,7 @@ const DEPOSITED: DisputeEvent[] = [
   { type: 'deposit', party: 'generator', amount: 500n },
   { type: 'deposit', party: 'user', amount: 1144n },
 ]
-const delivery = (fields: object = { proofDigest: PROOF, samplesDigest: claimed }) => {
+const delivery = (fields: object = { proofDigest: PROOF, samplesDigest: claimed, subject }) => {
   return { type: 'delivery', ...fields } as DisputeEvent
 }
 const CHALLENGED: DisputeEvent[] = [...DEPOSITED, delivery(), { type: 'challenge' }]
@@ -43,8 +45,13 @@ const says = (verifier: string, status: 'accepted' | 'rejected', samples: number
   return [join(verifier), verdict as DisputeEvent]
 }
 /** A whole turn of a blind verifier. */
-function blindTurn(verifier: string, digests: readonly LayerDigest[], refuted = false): DisputeEvent[] {
-  const sealed = seal({ verifier, subject, digests, refuted })
+function blindTurn(
+  verifier: string,
+  digests: readonly LayerDigest[],
+  refuted = false,
+  about = subject,
+): DisputeEvent[] {
+  const sealed = sealVerdict({ verifier, subject: about, digests, refuted })
   return [
     join(verifier),
     { type: 'seal', verifier, seal: sealed.seal },
@@ -91,7 +98,7 @@ describe('blind verifiers', () => {
   })
 
   test('refute a generator that claims other samples, by agreeing with each other', () => {
-    const forged = [...DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: hash(9) }), CHALLENGED[3]]
+    const forged = [...DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: hash(9), subject }), CHALLENGED[3]]
     const state = replay(BLIND, [...forged, ...blindTurn('a', truth), ...blindTurn('b', truth)])
     expect(state.settlement?.case).toBe('verifier_confirmed')
   })
@@ -128,6 +135,14 @@ describe('blind verifiers', () => {
     )
   })
 
+  test('are held to the proof that was delivered: nobody is slashed for having recomputed another', () => {
+    const opened = blindTurn('a', truth, false, hash(8))
+    expectInvalid(BLIND, [...CHALLENGED, ...opened.slice(0, 2)], opened[2], 'opening.subject')
+    const left = [...CHALLENGED, ...opened.slice(0, 2), { type: 'withdrawal', verifier: 'a' } as const]
+    expect(paid(replay(BLIND, [...left, ...blindTurn('b', truth)]))).toMatchObject({ a: 20, generator: 1600 })
+    expectInvalid(BLIND, DEPOSITED, delivery({ proofDigest: PROOF, samplesDigest: claimed }), 'subject')
+  })
+
   test('that leave before they opened have claimed nothing', () => {
     const turn = blindTurn('a', truth)
     for (const events of [turn.slice(0, 1), turn.slice(0, 2)]) {
@@ -143,6 +158,7 @@ describe('blind verifiers', () => {
     expectInvalid(BLIND, DEPOSITED, delivery({ proofDigest: PROOF }), 'samplesDigest')
     const beacon = [...DEPOSITED, delivery({ root: hash(3) }), CHALLENGED[3], { type: 'beacon', beacon: '01' } as const]
     expectInvalid(BLIND, beacon, { type: 'opening', proofDigest: PROOF }, 'samplesDigest')
+    expectInvalid(BLIND, beacon, { type: 'opening', proofDigest: PROOF, samplesDigest: claimed }, 'subject')
     for (const terms of [BASE, CANARIES])
       expectInvalid(terms, [...CHALLENGED, join('a')], blindTurn('a', truth)[1], 'type')
   })
@@ -210,6 +226,9 @@ describe('commitments', () => {
   const COMMITTED = [...DEPOSITED, delivery({ root: hash(3), modelDigest: hash(4) })]
   const beacon: DisputeEvent = { type: 'beacon', beacon: 'beac04' }
   const opening: DisputeEvent = { type: 'opening', proofDigest: PROOF }
+  const claimOf = (hex: string): Parameters<typeof drawChallenge> => {
+    return [{ header: { ...proof.header, challenge: 'beacon' }, tokens: proof.tokens, root: hash(3) }, hex]
+  }
 
   test('are opened only after a challenge, where the beacon says', () => {
     expect(replay(BASE, [...COMMITTED, { type: 'acceptance' }]).settlement?.case).toBe('no_challenge')
@@ -237,7 +256,12 @@ describe('commitments', () => {
     expect(replay(BASE, both)).toMatchObject({ phase: 'verifier', root: hash(3), beacon: null })
     expectInvalid(BASE, DEPOSITED, delivery({}), 'proofDigest')
     expectInvalid(BASE, [...COMMITTED, CHALLENGED[3]], opening, 'type')
-    for (const wrong of ['', 'abc', 'AB', 'ab'.repeat(1025), 7]) {
+    // A beacon that open() refuses would slash a generator that cannot answer it.
+    const longest = { type: 'beacon', beacon: 'ab'.repeat(MAX_SEED_BYTES) } as const
+    expect(replay(BASE, [...COMMITTED, CHALLENGED[3], longest]).phase).toBe('opening')
+    expect(drawChallenge(...claimOf(longest.beacon)).beacon).toBe(longest.beacon)
+    expect(() => drawChallenge(...claimOf(`${longest.beacon}ab`))).toThrow(PocError)
+    for (const wrong of ['', 'abc', 'AB', `${longest.beacon}ab`, 7]) {
       expectInvalid(BASE, [...COMMITTED, CHALLENGED[3]], { type: 'beacon', beacon: wrong }, 'beacon')
     }
   })
@@ -311,7 +335,7 @@ const digestOf = (n: number) => (results[n].at(-1) as LayerDigest)[1]
 function eventsFor(state: DisputeState, committed: boolean, { kind, id, result }: Choice): unknown {
   const { user, generator, verifier: stake } = termsDeposits(state.terms)
   const verifier = state.verifiers.at(-1)?.id ?? 'v0'
-  const proofFields = { proofDigest: PROOF, samplesDigest: digestOf(id < 5 ? 0 : 1) }
+  const proofFields = { proofDigest: PROOF, samplesDigest: digestOf(id < 5 ? 0 : 1), subject }
   if (kind === 9) return { type: 'timeout', phase: state.phase }
   if (kind === 8 && id < 4) return { type: 'withdrawal', verifier }
   switch (kind === 7 ? (['deposits', 'verdict', 'verifier', 'beacon'] as const)[result] : state.phase) {
@@ -345,7 +369,7 @@ function eventsFor(state: DisputeState, committed: boolean, { kind, id, result }
 }
 
 function sealOf(verifier: string, result: number) {
-  return seal({ verifier, subject, digests: results[result], refuted: false }, hash(result))
+  return sealVerdict({ verifier, subject, digests: results[result], refuted: false }, hash(result))
 }
 
 /** Which of the results the verifier at work has sealed. */

@@ -12,7 +12,7 @@ import { headFromPath, parentOf } from '../../lib/merkle'
 import { Model } from '../../lib/model'
 import type { Proof } from '../../lib/proof'
 import { proofHeader, prove, proveWithHeader } from '../../lib/prove'
-import { blindProof, sealedOutcome } from '../../lib/seal'
+import { blindProof, sealedOutcome, sealSubject } from '../../lib/seal'
 import { openingFault, type Request } from '../../lib/structure'
 import type { ToleranceProfile } from '../../lib/tolerance'
 import { verify } from '../../lib/verify'
@@ -133,8 +133,8 @@ describe('a blind verifier', () => {
   })
 
   test('a sealed result of nothing is an argument, not a crash', () => {
-    const empty = { verifier: 'v', subject: '00'.repeat(32), digests: [], refuted: false }
-    expect(() => sealedOutcome(empty, proof.samples)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+    const empty = { verifier: 'v', subject: sealSubject(proof), digests: [], refuted: false }
+    expect(() => sealedOutcome(empty, proof)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   })
 })
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { claimedDigests, type LayerDigest, runningDigests } from '../../lib/agreement'
+import { contextOf } from '../../lib/binding'
 import { matchRecomputed } from '../../lib/blind'
 import { PocError } from '../../lib/errors'
 import type { KvSample } from '../../lib/kv'
@@ -9,7 +10,7 @@ import type { SealedResult, SealOpening } from '../../lib/seal'
 import type { Verdict } from '../../lib/verdict'
 import { handMadeProof, layerOf, vectorAt } from './hand-made-proof'
 
-const { blindProof, checkSeal, checkSealedVerdict, seal, sealedOutcome, sealSubject } = seals
+const { blindProof, checkSeal, checkSealedVerdict, sealedOutcome, sealSubject, sealVerdict } = seals
 const { proof, plan } = handMadeProof(60, { layerSampler: 'uniform:2' })
 const sampledLayers = [...plan.layers.keys()]
 const layers = sampledLayers.map((layer) => layerOf(plan, layer))
@@ -39,36 +40,53 @@ test('the plan has several layers with several positions each, or this file woul
 })
 
 describe('a blind proof', () => {
+  const root = 'aa'.repeat(32)
+  const header = { ...proof.header, challenge: 'beacon' as const }
+  const opened = { ...proof, header, contextDigest: contextOf(header, proof.tokens), root, beacon: 'bb' }
+
   test('has the named fields, and no other that a proof may have now or later', () => {
-    const later = { ...proof, samplesDigest: 'd1'.repeat(32), sketches: [1], path: new Uint8Array(32) }
-    expect(blindProof({ ...later, root: 'aa'.repeat(32), beacon: 'bb' })).toEqual({
-      header: proof.header,
-      tokens: proof.tokens,
-      contextDigest: proof.contextDigest,
-      root: 'aa'.repeat(32),
-      beacon: 'bb',
-    })
-    expect(blindProof(later)).toMatchObject({ root: '', beacon: '' })
+    const later = { samplesDigest: 'd1'.repeat(32), sketches: [1], path: new Uint8Array(32) }
+    const { contextDigest, tokens } = opened
+    expect(blindProof({ ...opened, ...later })).toEqual({ header, tokens, contextDigest, root, beacon: 'bb' })
+    expect(blindProof({ ...proof, ...later })).toMatchObject({ root: '', beacon: '' })
   })
 
   test('is named by a digest of tokens and header, root, and beacon', () => {
-    const root = 'aa'.repeat(32)
-    const blind = { contextDigest: proof.contextDigest, root: '', beacon: '' }
-    const variants = [
-      blind,
-      { ...blind, root },
-      { ...blind, beacon: root },
-      { ...blind, root, beacon: '01' },
-      { ...blind, root: `${root}01` },
-      { ...blind, contextDigest: root },
-    ].map(sealSubject)
+    const noncedHeader = { ...header, nonce: '' }
+    const nonced = { ...opened, header: noncedHeader, contextDigest: contextOf(noncedHeader, proof.tokens) }
+    const others = [proof, { ...opened, root: 'ab'.repeat(32) }, { ...opened, beacon: 'bbbb' }, nonced]
+    const variants = [opened, ...others].map(sealSubject)
     expect(new Set(variants).size).toBe(variants.length)
     const texts = Buffer.from(Uint32Array.of(64, 2).buffer)
-    const input = ['proof-of-cache/v1/blind\0', Buffer.from(proof.contextDigest, 'hex'), texts, root, '01']
+    const input = ['proof-of-cache/v1/blind\0', Buffer.from(opened.contextDigest, 'hex'), texts, root, 'bb']
     const expected = createHash('sha256')
     for (const part of input) expected.update(part)
-    expect(variants[3]).toBe(expected.digest('hex'))
-    expectRefused(() => sealSubject({ ...blind, contextDigest: 'ab' }))
+    expect(variants[0]).toBe(expected.digest('hex'))
+  })
+
+  test('whose context digest is not that of header and tokens has no name: it would be that of the real one', () => {
+    const changedTokens = proof.tokens.map((token, i) => (i === 3 ? token + 1 : token))
+    const last = proof.tokens.map((token, i) => (i === proof.tokens.length - 1 ? token + 1 : token))
+    const changes = [
+      { tokens: changedTokens },
+      { tokens: last },
+      { header: { ...proof.header, headDim: 8 } },
+      { header: { ...proof.header, modelDigest: 'cd'.repeat(32) } },
+      { contextDigest: root },
+      { contextDigest: 'ab' },
+      { root },
+      { beacon: 'bb' },
+    ]
+    for (const change of changes) expectRefused(() => sealSubject({ ...proof, ...change }))
+    expect(sealSubject({ ...proof, root: '', beacon: '' })).toBe(subject)
+  })
+
+  test('is what a result is about: of another proof it says nothing', () => {
+    expectRefused(() => sealedOutcome(honest, opened))
+    expectRefused(() => sealedOutcome({ ...honest, subject: root }, proof))
+    const verdict = { status: 'rejected', firstMismatch: null, samplesDigest: SALT } as const
+    expect(checkSealedVerdict(honest, opened, verdict)).toEqual(['subject'])
+    expect(checkSealedVerdict({ ...honest, subject: root }, proof, verdict)).toEqual(['subject'])
   })
 })
 
@@ -80,12 +98,12 @@ describe('a seal', () => {
     for (const [layer, digest] of honest.digests) parts.push(le(layer), Buffer.from(digest, 'hex'))
     parts.push(Buffer.from(SALT, 'hex'))
     const expected = createHash('sha256').update(Buffer.concat(parts)).digest('hex')
-    expect(seal(honest, SALT).seal).toBe(expected)
+    expect(sealVerdict(honest, SALT).seal).toBe(expected)
   })
 
   test('is opened by its opening, also after JSON, and hides the result behind a random salt', () => {
-    const first = seal(honest)
-    const second = seal(honest)
+    const first = sealVerdict(honest)
+    const second = sealVerdict(honest)
     expect(checkSeal(first.seal, first.opening)).toBe(true)
     expect(checkSeal(first.seal, JSON.parse(JSON.stringify(first.opening)))).toBe(true)
     expect(second.seal).not.toBe(first.seal)
@@ -93,7 +111,7 @@ describe('a seal', () => {
   })
 
   test('is opened by nothing else', () => {
-    const { seal: sealed, opening } = seal(honest, SALT)
+    const { seal: sealed, opening } = sealVerdict(honest, SALT)
     const other = 'cd'.repeat(32)
     const digests = (change: (list: LayerDigest[]) => void) => {
       const list = [...opening.digests]
@@ -115,7 +133,7 @@ describe('a seal', () => {
   })
 
   test('what is no result, opening or seal is refused', () => {
-    const { seal: sealed, opening } = seal(honest, SALT)
+    const { seal: sealed, opening } = sealVerdict(honest, SALT)
     const wrong: unknown[] = [
       null,
       {},
@@ -134,9 +152,9 @@ describe('a seal', () => {
     ]
     for (const one of wrong) expectRefused(() => checkSeal(sealed, one as SealOpening))
     for (const one of [null, '', sealed.toUpperCase(), 7]) expectRefused(() => checkSeal(one as string, opening))
-    expectRefused(() => seal(honest, 'ab'))
-    expectRefused(() => seal({ ...honest, digests: [] }))
-    expectRefused(() => sealedOutcome(honest, []))
+    expectRefused(() => sealVerdict(honest, 'ab'))
+    expectRefused(() => sealVerdict({ ...honest, digests: [] }))
+    expectRefused(() => sealedOutcome(honest, { ...proof, samples: [] }))
     fc.assert(
       fc.property(fc.anything(), (value) => {
         try {
@@ -156,7 +174,7 @@ describe('after the reveal', () => {
       fc.property(someSamples, (which) => {
         const claimed = corrupted(which)
         const { firstMismatch, samplesDigest } = matchRecomputed(plan, layers, claimed)
-        const outcome = sealedOutcome(honest, claimed)
+        const outcome = sealedOutcome(honest, { ...proof, samples: claimed })
         reached.add(outcome.status)
         expect(outcome).toEqual({
           status: which.length > 0 ? 'rejected' : 'accepted',
@@ -175,13 +193,13 @@ describe('after the reveal', () => {
         const { firstMismatch, samplesDigest } = matchRecomputed(plan, layers, samples)
         const status = firstMismatch ? 'rejected' : 'accepted'
         const verdict = { status, firstMismatch, samplesDigest } satisfies Partial<Verdict>
-        expect(checkSealedVerdict(honest, { samples }, verdict)).toEqual([])
+        expect(checkSealedVerdict(honest, { ...proof, samples }, verdict)).toEqual([])
         const opposite = { ...verdict, status: firstMismatch ? 'accepted' : 'rejected' } as const
-        expect(checkSealedVerdict(honest, { samples }, opposite)).toEqual(['status'])
+        expect(checkSealedVerdict(honest, { ...proof, samples }, opposite)).toEqual(['status'])
         const elsewhere = { ...verdict, firstMismatch: { layer: 0, position: 0, part: 'k' as const } }
-        expect(checkSealedVerdict(honest, { samples }, elsewhere)).toEqual(['stopping_layer'])
+        expect(checkSealedVerdict(honest, { ...proof, samples }, elsewhere)).toEqual(['stopping_layer'])
         const changed = { ...verdict, samplesDigest: SALT }
-        expect(checkSealedVerdict(honest, { samples }, changed)).toEqual(['samples_digest'])
+        expect(checkSealedVerdict(honest, { ...proof, samples }, changed)).toEqual(['samples_digest'])
       }),
     )
   })
@@ -189,7 +207,7 @@ describe('after the reveal', () => {
   test('tokens that the model would not choose reject samples that all match, at the deepest layer', () => {
     const refuting = { ...honest, refuted: true }
     const [layer, samplesDigest] = honest.digests[honest.digests.length - 1]
-    expect(sealedOutcome(refuting, proof.samples)).toEqual({ status: 'rejected', layer, samplesDigest })
+    expect(sealedOutcome(refuting, proof)).toEqual({ status: 'rejected', layer, samplesDigest })
     const verdict = { status: 'rejected' as const, firstMismatch: null, samplesDigest }
     expect(checkSealedVerdict(refuting, proof, verdict)).toEqual([])
     expect(checkSealedVerdict(honest, proof, verdict)).toEqual(['status'])
@@ -197,10 +215,10 @@ describe('after the reveal', () => {
 
   test('a result with a layer less, or another one, rejects', () => {
     for (const digests of [honest.digests.slice(0, -1), honest.digests.slice(1)]) {
-      expect(sealedOutcome({ ...honest, digests }, proof.samples).status).toBe('rejected')
+      expect(sealedOutcome({ ...honest, digests }, proof).status).toBe('rejected')
     }
     const more = [...honest.digests, [99, SALT] as const]
-    expect(sealedOutcome({ ...honest, digests: more }, proof.samples)).toMatchObject({ status: 'rejected', layer: 99 })
+    expect(sealedOutcome({ ...honest, digests: more }, proof)).toMatchObject({ status: 'rejected', layer: 99 })
   })
 })
 
@@ -223,7 +241,7 @@ describe('a verifier that does not compute', () => {
           return [layer, createHash('sha256').update(`${numbers[i]}`).digest('hex')]
         })
         const lazy = { ...honest, digests }
-        expect(sealedOutcome(lazy, proof.samples).status).toBe('rejected')
+        expect(sealedOutcome(lazy, proof).status).toBe('rejected')
         expect(checkSealedVerdict(lazy, proof, verdictOf(proof.samples))).toContain('status')
       }),
     )
@@ -232,7 +250,7 @@ describe('a verifier that does not compute', () => {
   test('that computes all layers but the deepest, or guesses one vector, is found out as well', () => {
     const guessed = layers.map((layer, i) => (i < layers.length - 1 ? layer : { ...layer, v: layer.k }))
     const lazy = { ...honest, digests: runningDigests(guessed) }
-    expect(sealedOutcome(lazy, proof.samples)).toMatchObject({ status: 'rejected', layer: plan.deepestLayer })
+    expect(sealedOutcome(lazy, proof)).toMatchObject({ status: 'rejected', layer: plan.deepestLayer })
   })
 
   test('sees in its blind proof none of the claimed vectors', () => {

@@ -5,7 +5,7 @@ const { attempt, dist, fuzzTarget, must, vectors } = require('../target.cjs')
 const { jsonOrEdited, wordsOf } = require('../edits.cjs')
 
 const { disputeToJson, historyToJson, parseDispute, parseHistory } = dist('dispute')
-const { seal } = dist('seal')
+const { sealVerdict } = dist('seal')
 
 const hash = (n) => n.toString(16).padStart(2, '0').repeat(32)
 const [{ terms }] = vectors('payoffs.json')
@@ -18,13 +18,13 @@ function blindTurn(verifier, last) {
     [1, hash(1)],
     [5, last],
   ]
-  const { seal: sealed, opening } = seal({ verifier, subject: hash(2), digests, refuted: false }, hash(3))
+  const { seal: sealed, opening } = sealVerdict({ verifier, subject: hash(2), digests, refuted: false }, hash(3))
   return [join(verifier), { type: 'seal', verifier, seal: sealed }, { type: 'reveal', verifier, opening }]
 }
 const judgement = (verifier, status, samples, fields) => {
   return { type: 'verdict', verifier, status, samplesDigest: hash(samples), proofDigest: hash(0x70), ...fields }
 }
-const DELIVERY = { type: 'delivery', proofDigest: hash(0x70), samplesDigest: hash(4) }
+const DELIVERY = { type: 'delivery', proofDigest: hash(0x70), samplesDigest: hash(4), subject: hash(2) }
 const COMMITTED = { type: 'delivery', root: hash(6), modelDigest: hash(7) }
 const OPENED = [
   { type: 'beacon', beacon: 'c0ffee' },

@@ -20,14 +20,25 @@ const examples = proofs.map((proof, i) => ({
 const words = [...wordsOf(...examples), ...SALTS, 'user', 'generator']
 
 function judge(opening, proof) {
-  const { status, layer, samplesDigest } = seals.sealedOutcome(opening, proof.samples)
+  const about = seals.sealSubject(proof)
+  if (opening.subject !== about) {
+    must(
+      attempt(['INVALID_ARGUMENT'], () => seals.sealedOutcome(opening, proof)) === undefined,
+      'it is about its subject',
+    )
+    must(isDeepStrictEqual(seals.checkSealedVerdict(opening, proof, {}), ['subject']), 'and about nothing else')
+  }
+  const { status, layer, samplesDigest } = seals.sealedOutcome({ ...opening, subject: about }, proof)
   const isClaimed = isDeepStrictEqual(opening.digests, claimedDigests(proof.samples))
   must((status === 'accepted') === (isClaimed && !opening.refuted), 'accepted is what was sealed as it is claimed')
   const firstMismatch = isClaimed ? null : { layer, position: 0, part: 'k' }
   const verdict = { status, firstMismatch, samplesDigest }
-  must(seals.checkSealedVerdict(opening, proof, verdict).length === 0, 'a verdict by the seal goes with it')
+  must(
+    seals.checkSealedVerdict({ ...opening, subject: about }, proof, verdict).length === 0,
+    'a verdict by the seal goes with it',
+  )
   const other = status === 'accepted' ? 'rejected' : 'accepted'
-  const problems = seals.checkSealedVerdict(opening, proof, { ...verdict, status: other })
+  const problems = seals.checkSealedVerdict({ ...opening, subject: about }, proof, { ...verdict, status: other })
   must(isDeepStrictEqual(problems, ['status']), 'another does not')
 }
 
@@ -39,7 +50,7 @@ module.exports = fuzzTarget({
     const given = jsonOrEdited(examples, bytes, words)
     const opening = attempt(['INVALID_ARGUMENT'], () => seals.readOpening(given, 'opening', 'INVALID_ARGUMENT'))
     if (!opening) return
-    const { seal } = seals.seal(opening, opening.salt)
+    const { seal } = seals.sealVerdict(opening, opening.salt)
     const again = JSON.parse(JSON.stringify(opening))
     must(isDeepStrictEqual(seals.readOpening(again, 'opening', 'INVALID_ARGUMENT'), opening), 'it survives JSON')
     must(seals.checkSeal(seal, again), 'an opening opens its seal')
