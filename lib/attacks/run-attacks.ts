@@ -38,6 +38,8 @@ export interface AttackOptions {
   verifier?: Verifier
   /** Folder of a cheaper model of the same shape, in the place of the int8 copy. */
   cheapModel?: string
+  /** Threads of the CPU backend for the copies, as those of the real model; default one per available core. */
+  threads?: number
   signal?: AbortSignal
   /** Called with the share of the work that is done. */
   onProgress?: (fraction: number) => void
@@ -88,7 +90,7 @@ export async function runAttacks(model: Model, options: AttackOptions = {}): Pro
   const trials = integerIn(options.trials ?? 20, 1, 2 ** 20, 'options.trials', 'INVALID_ARGUMENT')
   const honest = integerIn(options.honest ?? trials * 10, 0, 2 ** 24, 'options.honest', 'INVALID_ARGUMENT')
   const { isChosen, own } = choiceOf(options.attacks)
-  const models = createModelPool(model, options.cheapModel, signal)
+  const models = createModelPool(model, options.cheapModel, { threads: options.threads, signal })
   const random = createRandom(seed)
   const work = { models, verifier, signal, trials }
   const steps = progressOf([7, 2, 1, 2, 1, 2], onProgress)

@@ -9,7 +9,7 @@ import type { ModelName, ModelPool } from './model-pool'
 import type { Policy, UserRequest } from './user-request'
 
 /** What a verifier is given beside a proof. */
-export type Demands = Pick<VerifyOptions, 'nonce' | 'beacon' | 'root' | 'request' | 'seen' | 'replay'>
+export type Demands = Pick<VerifyOptions, 'nonce' | 'beacon' | 'root' | 'request' | 'seen' | 'replay' | 'replaySeed'>
 
 /** A run of the protocol that attacks take apart. */
 export class Trial {
@@ -68,24 +68,26 @@ export class Trial {
     return this.by('real')
   }
 
+  /** Prompt and answer of a model, without the cells behind them. */
+  async answerOf(name: ModelName): Promise<Uint32Array> {
+    return await this.continued(await this.models.get(name), this.asked.prompt)
+  }
+
   /** Tokens and cells where another model does all the work. */
   by(name: ModelName): Promise<Computed> {
-    return once(this.computed, name, () => this.compute(name))
+    return once(this.computed, name, async () => {
+      const tokens = await this.answerOf(name)
+      return { tokens, cells: await this.cells(await this.models.get(name), tokens) }
+    })
   }
 
   /** What the real model computes for other tokens than the honest ones, each the next of the vocabulary. */
   others(): Promise<Computed> {
     return once(this.computed, 'others', async () => {
       const { vocabSize } = this.real.config
-      const tokens = (await this.honest()).tokens.map((token) => (token + 1) % vocabSize)
+      const tokens = (await this.answerOf('real')).map((token) => (token + 1) % vocabSize)
       return { tokens, cells: await this.cells(this.real, tokens) }
     })
-  }
-
-  private async compute(name: ModelName): Promise<Computed> {
-    const model = await this.models.get(name)
-    const tokens = await this.continued(model, this.asked.prompt)
-    return { tokens, cells: await this.cells(model, tokens) }
   }
 
   cells(model: Model, tokens: Uint32Array) {

@@ -11,8 +11,9 @@ import {
   type Verifier,
   VERDICT_ATTACKS,
 } from '../../lib/attacks'
+import type { ProofHeader } from '../../lib/binding'
 import { Model } from '../../lib/model'
-import { verify } from '../../lib/verify'
+import { type VerifyOptions, verify } from '../../lib/verify'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
 
@@ -85,6 +86,30 @@ test('every attack is caught, each by its own check, and no honest proof is reje
   expect(report.honest).toMatchObject({ trials: 24, accepted: 24, rejected: 0, by: {} })
   expect(report.allCaught).toBe(true)
 }, 240000)
+
+test('honest proofs are of every challenge, depth and form in turn, chained and not', async () => {
+  const seen: { header: ProofHeader; demands: VerifyOptions }[] = []
+  const verifier: Verifier = (proof, demands) => {
+    seen.push({ header: proof.header, demands })
+    return verify(model, proof, demands)
+  }
+  const { honest } = await runAttacks(model, { trials: 1, honest: 96, seed: 'kinds', attacks: [], verifier })
+  expect(honest).toMatchObject({ accepted: 96, rejected: 0, by: {} })
+  const kinds = ['beacon, full', 'beacon, kv', 'beacon, random', 'context, full', 'context, kv'].flatMap((kind) => {
+    return ['rows', 'digest', ...(kind.startsWith('context') ? ['sketch'] : [])].map((form) => `${kind}, ${form}`)
+  })
+  expect(honest.kinds).toEqual(Object.fromEntries(kinds.map((kind) => [kind, 8])))
+  const has = (what: string, is: (one: (typeof seen)[0]) => boolean) => {
+    expect([what, seen.some(is), seen.some((one) => !is(one))]).toEqual([what, true, true])
+  }
+  has('a layer sampler that names layers', ({ header }) => header.layerSampler.startsWith('fixed:'))
+  has('a turn before', ({ header }) => header.previousRoot !== '')
+  has('no sampling stated', ({ header }) => header.sampling === null)
+  has('no stop rule stated', ({ header }) => header.stop === null)
+  has('an extreme temperature', ({ header }) => (header.sampling?.temperature ?? 1) > 2)
+  has('a share of tokens replayed', ({ demands }) => demands.replay?.includes('/') ?? false)
+  has('a published root', ({ demands }) => demands.root !== undefined)
+}, 120000)
 
 test.each(['header-changed', 'header-restated'])('%s: every field is caught', async (name) => {
   const report = await runAttacks(model, { trials: 60, honest: 0, seed: 'fields', attacks: [name] })
