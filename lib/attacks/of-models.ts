@@ -1,6 +1,5 @@
 // Another model does the work, and the proof states the real one's digest.
 import { type Attack, generates } from './attack'
-import { sameTokens } from './cells'
 import { claimOf, claimWithChance } from './claim'
 import type { ModelName } from './model-pool'
 
@@ -21,10 +20,7 @@ export const MODEL_ATTACKS: readonly Attack[] = [
   {
     ...wholly('head-int8', 'head', 'A6', 'only the output head is cheaper: every vector is right, some token is not'),
     fits: generates(16), // shorter answers are the honest ones as a rule
-    async forge(trial) {
-      const isHonest = sameTokens(await trial.answerOf('head'), await trial.answerOf('real'))
-      return isHonest ? null : await claimOf(trial, await trial.by('head'))
-    },
+    forge: async (trial) => ((await trial.agrees('head')) ? null : await claimOf(trial, await trial.by('head'))),
   },
 ]
 

@@ -102,7 +102,8 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     reference: 'A3',
     about: 'drafts of the int8 copy are kept where the real model gives them a tenth of the probability',
     fits: generates(MANY),
-    forge: async (trial) => prefilled(trial, await drafted(trial, 0.1)),
+    // Where the copy agrees throughout, so do all drafts.
+    forge: async (trial) => ((await trial.agrees('int8')) ? null : await prefilled(trial, await drafted(trial, 0.1))),
   },
   {
     name: 'swap',
@@ -125,7 +126,8 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     reference: 'A2, A17',
     about: 'the int8 copy takes over half-way, the real model prefills',
     fits: generates(MANY),
-    forge: async (trial) => prefilled(trial, (await swapped(trial)).tokens),
+    forge: async (trial) =>
+      (await trial.agrees('int8')) ? null : await prefilled(trial, (await swapped(trial)).tokens),
   },
 ]
 

@@ -4,7 +4,8 @@ import { generate } from '../generate'
 import type { Model } from '../model'
 import type { Proof } from '../proof'
 import type { VerifyOptions } from '../verify'
-import { commitCells, type Computed, computeCells, type ForgedCommitment, proofFromCells } from './cells'
+import { choicesOf } from './chosen'
+import { commitCells, type Computed, computeCells, type ForgedCommitment, proofFromCells, sameTokens } from './cells'
 import type { ModelName, ModelPool } from './model-pool'
 import type { Policy, UserRequest } from './user-request'
 
@@ -69,8 +70,29 @@ export class Trial {
   }
 
   /** Prompt and answer of a model, without the cells behind them. */
-  async answerOf(name: ModelName): Promise<Uint32Array> {
-    return await this.continued(await this.models.get(name), this.asked.prompt)
+  answerOf(name: ModelName): Promise<Uint32Array> {
+    return once(this.computed, `answer of ${name}`, async () => {
+      const model = await this.models.get(name)
+      return name === 'real' ? await this.continued(model, this.asked.prompt) : await this.answerOfCopy(model)
+    })
+  }
+
+  /** A copy mostly goes along with the real model: one pass over its answer says how far. */
+  private async answerOfCopy(copy: Model): Promise<Uint32Array> {
+    const { header, signal } = this
+    const real = await this.answerOf('real')
+    const first = this.asked.prompt.length
+    const { sampling, kvDtype } = header
+    const choices = sampling ? await choicesOf(copy, real, first, { sampling, kvDtype, signal }) : []
+    const at = choices.findIndex((choice, i) => choice !== real[first + i])
+    if (sampling && at < 0) return real
+    const begun = sampling ? [...real.slice(0, first + at), choices[at]] : this.asked.prompt
+    return await this.continued(copy, Uint32Array.from(begun))
+  }
+
+  /** Whether another model gives the honest answer. */
+  async agrees(name: ModelName): Promise<boolean> {
+    return sameTokens(await this.answerOf(name), await this.answerOf('real'))
   }
 
   /** Tokens and cells where another model does all the work. */
