@@ -1,4 +1,5 @@
 // node benchmarks/attacks.mjs --model DIR --json FILE [--trials N] [--honest N] [--seed HEX] [--cheap-model DIR]
+//   [--threads N]
 // Runs the attack kit against this library's own verifier and writes {machine, commit, date, seconds, model, report}.
 // Counts depend on model and seed alone; nothing in it is a time but `seconds`.
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -11,7 +12,15 @@ import { commitOf } from './method/machine.mjs'
 
 const text = { type: 'string' }
 const { values: args } = parseArgs({
-  options: { model: text, 'cheap-model': text, json: text, trials: text, honest: text, seed: { ...text, default: '' } },
+  options: {
+    model: text,
+    'cheap-model': text,
+    json: text,
+    trials: text,
+    honest: text,
+    seed: { ...text, default: '' },
+    threads: { ...text, default: '1' }, // small models: a second thread mostly waits
+  },
 })
 if (!args.model || !args.json) {
   console.error('--model DIR and --json FILE are needed')
@@ -30,13 +39,15 @@ const machine = {
 const commit = commitOf()
 const number = (value) => (value === undefined ? undefined : Number(value))
 const started = Date.now()
-const model = await Model.load(args.model)
+const threads = number(args.threads)
+const model = await Model.load(args.model, { threads })
 let shown = 0
 const report = await runAttacks(model, {
   trials: number(args.trials),
   honest: number(args.honest),
   seed: args.seed,
   cheapModel: args['cheap-model'],
+  threads,
   onProgress(fraction) {
     if (fraction < shown + 0.05) return
     shown = fraction

@@ -5,6 +5,7 @@ import { HEADER_ATTACKS } from './of-headers'
 import { MODEL_ATTACKS, SUFFIX_ATTACKS } from './of-models'
 import { OPENING_ATTACKS, PREDICTABLE, RECOMMITTED } from './of-openings'
 import { LOSSLESS, TOKEN_ATTACKS } from './of-tokens'
+import { SKETCH_ATTACKS } from './of-sketches'
 import { SPARSE_ATTACKS, VECTOR_ATTACKS } from './of-vectors'
 import { HIDDEN_VERDICT_ATTACKS, VERDICT_ATTACKS } from './of-verdicts'
 import { type Policy, RECOMMENDED } from './user-request'
@@ -14,6 +15,7 @@ export const ATTACKS: readonly Attack[] = [
   ...MODEL_ATTACKS,
   ...TOKEN_ATTACKS,
   ...VECTOR_ATTACKS,
+  ...SKETCH_ATTACKS,
   ...OPENING_ATTACKS,
   RECOMMITTED,
   ...HEADER_ATTACKS,
@@ -26,12 +28,15 @@ export const CHANCE_ATTACKS: readonly Attack[] = [...SUFFIX_ATTACKS, PREDICTABLE
 /** What no check of a single proof can or should catch. */
 export const ALLOWED_ATTACKS: readonly Attack[] = [LOSSLESS]
 
+/** All forged proofs of the kit. */
+export const KIT: readonly Attack[] = [...ATTACKS, ...CHANCE_ATTACKS, ...ALLOWED_ATTACKS]
+
 /** The measurement beside the attacks, as it is chosen by name. */
 export const TOKENS_NEEDED = 'tokens-needed'
 
 /** Everything that can be chosen. */
 export const ATTACK_NAMES: readonly string[] = [
-  ...[...ATTACKS, ...CHANCE_ATTACKS, ...ALLOWED_ATTACKS].map(({ name }) => name),
+  ...KIT.map(({ name }) => name),
   ...[...VERDICT_ATTACKS, ...HIDDEN_VERDICT_ATTACKS].map(({ name }) => name),
   TOKENS_NEEDED,
 ]

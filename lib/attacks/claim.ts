@@ -79,7 +79,7 @@ export async function claimOpened(
     const indices = indicesOf(header, createPlan(header, tokens)).filter((index) => isWanted(cells[index]))
     return indices.length === 0 ? null : await claimOf(trial, changed(random.of(indices)))
   }
-  const anywhere = (await commitCells(header, { tokens, cells })).plan(trial.beacon)
+  const anywhere = (await trial.commitment()).plan(trial.beacon)
   const likely = indicesOf(header, anywhere).filter((index) => isWanted(cells[index]))
   // The last position is opened in any case, at some of the layers from 1 on.
   const atEnd = cells

@@ -16,19 +16,26 @@ export interface ModelPool {
   close(): Promise<void>
 }
 
+/** How copies are loaded. */
+export interface PoolOptions {
+  /** Of the CPU backend; default one per available core. */
+  threads?: number
+  signal?: AbortSignal
+}
+
 /**
  * @param cheap - A folder to use in the place of the int8 copy; of the same shape and vocabulary.
  */
-export function createModelPool(real: Model, cheap: string | undefined, signal?: AbortSignal): ModelPool {
+export function createModelPool(real: Model, cheap: string | undefined, options: PoolOptions = {}): ModelPool {
+  const loadOptions = { ...options, backend: real.backend }
   const loading = new Map<ChangeName, Promise<Model>>()
   const folders: string[] = []
   const load = async (name: ChangeName): Promise<Model> => {
-    if (name === 'int8' && cheap !== undefined)
-      return sameShape(real, await Model.load(cheap, { signal, backend: real.backend }))
+    if (name === 'int8' && cheap !== undefined) return sameShape(real, await Model.load(cheap, loadOptions))
     const dir = await mkdtemp(join(tmpdir(), 'poc-attack-'))
     folders.push(dir)
     await writeChangedModel(real.path, dir, CHANGES[name])
-    return await Model.load(dir, { signal, backend: real.backend })
+    return await Model.load(dir, loadOptions)
   }
   return {
     real,

@@ -20,6 +20,7 @@ export const MODEL_ATTACKS: readonly Attack[] = [
   {
     ...wholly('head-int8', 'head', 'A6', 'only the output head is cheaper: every vector is right, some token is not'),
     fits: generates(16), // shorter answers are the honest ones as a rule
+    forge: async (trial) => ((await trial.agrees('head')) ? null : await claimOf(trial, await trial.by('head'))),
   },
 ]
 

@@ -46,7 +46,7 @@ function replaced(samples: readonly KvSample[], at: number, other: KvSample): Pa
 
 /** The honest path of some samples. */
 async function pathOf({ trial, proof }: Opened, samples: readonly KvSample[]): Promise<Uint8Array> {
-  const commitment = await commitCells(trial.header, await trial.honest())
+  const commitment = await trial.commitment()
   const indices = samples.map(({ layer, position }) => leafIndex(proof.header, layer, position))
   return commitment.tree.path(indices.sort((a, b) => a - b))
 }
@@ -116,8 +116,7 @@ export const OPENING_ATTACKS: readonly Attack[] = [
     'rows-of-others',
     'vectors of another run from the middle on',
     async ({ trial, proof }) => {
-      const tokens = proof.tokens.map((token) => (token + 1) % trial.real.config.vocabSize)
-      const other = await trial.cells(trial.real, tokens)
+      const other = (await trial.others()).cells
       const samples = proof.samples.map((sample, i) => {
         return i < proof.samples.length >> 1 ? sample : other[leafIndex(proof.header, sample.layer, sample.position)]
       })
@@ -131,15 +130,16 @@ export const OPENING_ATTACKS: readonly Attack[] = [
     async (opened) => {
       const { samples } = opened.proof
       if (samples.length === 1) return null
-      const left = samples.filter((_, i) => i !== opened.random.below(samples.length))
-      return left.length === samples.length ? null : { samples: left, path: await pathOf(opened, left) }
+      const at = opened.random.below(samples.length)
+      const left = samples.filter((_, i) => i !== at)
+      return { samples: left, path: await pathOf(opened, left) }
     },
     hasRows,
   ),
   opening('samples-none', 'no samples at all', () => ({ samples: [], path: new Uint8Array(0) }), hasRows),
   opening(
     'samples-twice',
-    'one sample in the place of another',
+    'one sample once more, behind the others',
     ({ proof, random }) => {
       return { samples: [...proof.samples, random.of(proof.samples)] }
     },
@@ -152,18 +152,16 @@ export const OPENING_ATTACKS: readonly Attack[] = [
     (trial) => !hasRows(trial),
   ),
   opening('root-made-up', 'a root of nothing', ({ random }) => ({ root: hexFrom(random.bytes(32)) })),
-  opening('root-of-others', 'the root of another run', async ({ trial, proof }) => {
-    const tokens = proof.tokens.map((token) => (token + 1) % trial.real.config.vocabSize)
-    const cells = await trial.cells(trial.real, tokens)
-    return { root: (await commitCells(trial.header, { tokens, cells })).root }
+  opening('root-of-others', 'the root of another run', async ({ trial }) => {
+    return { root: (await commitCells(trial.header, await trial.others())).root }
   }),
   opening('beacon-own', "opened for a beacon of the generator's choice", async ({ trial, random }) => {
-    const commitment = await commitCells(trial.header, await trial.honest())
+    const commitment = await trial.commitment()
     return commitment.open(hexFrom(random.bytes(32)))
   }),
   opening('beacon-relabelled', 'opened for another beacon, with the name of the right one', async (opened) => {
     const { trial, random, proof } = opened
-    const commitment = await commitCells(trial.header, await trial.honest())
+    const commitment = await trial.commitment()
     const other = commitment.open(hexFrom(random.bytes(32)))
     const isSame =
       indicesOf(trial.header, commitment.plan(proof.beacon)).join() ===

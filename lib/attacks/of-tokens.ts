@@ -3,14 +3,16 @@ import type { SamplingParams } from '../binding'
 import { hexFrom } from '../hex'
 import { nativeSampling } from '../sequence'
 import { type Attack, generates } from './attack'
+import { sameTokens } from './cells'
 import { claimOf, claimRestated } from './claim'
 import { likeliest, openLogits, probabilityOf } from './logits'
 import type { ModelName } from './model-pool'
 import type { Random } from './random'
 import type { Trial } from './trial'
 
-/** The real model computes vectors for tokens of any origin. */
+/** The real model computes vectors for tokens of any origin: those of the honest ones are the honest vectors. */
 async function prefilled(trial: Trial, tokens: Uint32Array) {
+  if (sameTokens(tokens, await trial.answerOf('real'))) return null
   return await claimOf(trial, { tokens, cells: await trial.cells(trial.real, tokens) })
 }
 
@@ -22,7 +24,7 @@ const prefill = (name: string, model: ModelName, about: string): Attack => ({
   reference: 'A2',
   about,
   fits: model === 'int8' ? undefined : generates(MANY),
-  forge: async (trial) => prefilled(trial, (await trial.by(model)).tokens),
+  forge: async (trial) => prefilled(trial, await trial.answerOf(model)),
 })
 
 const decoded = (
@@ -100,7 +102,8 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     reference: 'A3',
     about: 'drafts of the int8 copy are kept where the real model gives them a tenth of the probability',
     fits: generates(MANY),
-    forge: async (trial) => prefilled(trial, await drafted(trial, 0.1)),
+    // Where the copy agrees throughout, so do all drafts.
+    forge: async (trial) => ((await trial.agrees('int8')) ? null : await prefilled(trial, await drafted(trial, 0.1))),
   },
   {
     name: 'swap',
@@ -123,7 +126,8 @@ export const TOKEN_ATTACKS: readonly Attack[] = [
     reference: 'A2, A17',
     about: 'the int8 copy takes over half-way, the real model prefills',
     fits: generates(MANY),
-    forge: async (trial) => prefilled(trial, (await swapped(trial)).tokens),
+    forge: async (trial) =>
+      (await trial.agrees('int8')) ? null : await prefilled(trial, (await swapped(trial)).tokens),
   },
 ]
 
@@ -140,7 +144,7 @@ export const LOSSLESS: Attack = {
 
 /** Half of the honest answer, and what the int8 copy makes of it. */
 async function swapped(trial: Trial): Promise<{ tokens: Uint32Array; half: number }> {
-  const honest = (await trial.honest()).tokens
+  const honest = await trial.answerOf('real')
   const promptLength = trial.asked.prompt.length
   const half = promptLength + Math.max(1, (honest.length - promptLength) >> 1)
   const isOver = honest.length - half < 1
@@ -149,7 +153,7 @@ async function swapped(trial: Trial): Promise<{ tokens: Uint32Array; half: numbe
 }
 
 async function secondBest(trial: Trial, random: Random) {
-  const { tokens } = await trial.honest()
+  const tokens = await trial.answerOf('real')
   const { sampling, kvDtype } = trial.header
   const promptLength = trial.asked.prompt.length
   const at = promptLength + random.below(tokens.length - promptLength)

@@ -63,12 +63,7 @@ const FILLS: Record<string, { about: string; fill: Fill }> = {
   'other-prompt': {
     about: 'those of other tokens',
     fill: async (trial) => {
-      const { tokens } = await trial.honest()
-      const { vocabSize } = trial.real.config
-      const cells = await trial.cells(
-        trial.real,
-        tokens.map((token) => (token + 1) % vocabSize),
-      )
+      const { cells } = await trial.others()
       return (_, index) => cells[index]
     },
   },

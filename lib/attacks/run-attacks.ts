@@ -1,18 +1,17 @@
 // Runs attacks against a verifier: trial after trial, each a fresh request, until every attack has had its number.
-import { wrongValue } from '../errors'
 import { integerIn } from '../limits'
 import type { Model } from '../model'
 import { checkOptions } from '../options'
 import type { Attack } from './attack'
 import {
   ALLOWED_ATTACKS,
-  ATTACK_NAMES,
   ATTACKS,
   CHANCE_ATTACKS,
   COMPARED_ATTACKS,
   TOKENS_NEEDED,
   WEAKER_POLICIES,
 } from './attack-lists'
+import { choiceOf } from './choice'
 import { type HonestRow, runHonest } from './honest'
 import { judge, type Verifier, verifierOf } from './judge'
 import { createModelPool, type ModelPool } from './model-pool'
@@ -30,12 +29,17 @@ export interface AttackOptions {
   honest?: number
   /** Hex or any text: equal seeds give equal trials. */
   seed?: string
-  /** Names of attacks to run; default all. */
-  attacks?: readonly string[]
+  /**
+   * Attacks to run, default all of the kit's: names of those, or your own, which stand in the first list of a report and
+   * count there.
+   */
+  attacks?: readonly (string | Attack)[]
   /** The verifier under attack; default {@link verify} with the model. */
   verifier?: Verifier
   /** Folder of a cheaper model of the same shape, in the place of the int8 copy. */
   cheapModel?: string
+  /** Threads of the CPU backend for the copies, as those of the real model; default one per available core. */
+  threads?: number
   signal?: AbortSignal
   /** Called with the share of the work that is done. */
   onProgress?: (fraction: number) => void
@@ -85,13 +89,14 @@ export async function runAttacks(model: Model, options: AttackOptions = {}): Pro
   const { signal, seed = '', verifier = verifierOf(model), onProgress } = options
   const trials = integerIn(options.trials ?? 20, 1, 2 ** 20, 'options.trials', 'INVALID_ARGUMENT')
   const honest = integerIn(options.honest ?? trials * 10, 0, 2 ** 24, 'options.honest', 'INVALID_ARGUMENT')
-  const isChosen = chosen(options.attacks)
-  const models = createModelPool(model, options.cheapModel, signal)
+  const { isChosen, own } = choiceOf(options.attacks)
+  const models = createModelPool(model, options.cheapModel, { threads: options.threads, signal })
   const random = createRandom(seed)
   const work = { models, verifier, signal, trials }
   const steps = progressOf([7, 2, 1, 2, 1, 2], onProgress)
   try {
     const lists = [ATTACKS, CHANCE_ATTACKS, ALLOWED_ATTACKS].map((list) => list.filter(isChosen))
+    lists[0].push(...own)
     const rows = await runLists(lists, { ...work, policy: RECOMMENDED, random: random.fork('attacks') }, steps(0))
     const honestRow = await runHonest({ ...work, trials: honest, random: random.fork('honest') }, steps(1))
     const verdicts = await runVerdictAttacks({ ...work, random: random.fork('verdicts'), isChosen }, steps(2))
@@ -179,14 +184,6 @@ async function runModes(
     rows.push(...found.map((row) => ({ policy: policy.name, ...row })))
   }
   return rows
-}
-
-function chosen(names: readonly string[] | undefined): (named: { name: string }) => boolean {
-  if (names === undefined) return () => true
-  const known = ATTACK_NAMES
-  const unknown = names.find((name) => !known.includes(name))
-  if (unknown !== undefined) throw wrongValue('INVALID_ARGUMENT', 'options.attacks', 'names of ATTACK_NAMES', unknown)
-  return ({ name }) => names.includes(name)
 }
 
 /** Parts of one progress, each with its weight. */

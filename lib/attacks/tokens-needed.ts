@@ -2,8 +2,7 @@
 import type { SamplingParams } from '../binding'
 import { hexFrom } from '../hex'
 import type { Model } from '../model'
-import { openPass } from '../pass'
-import { nativeSampling } from '../sequence'
+import { choicesOf } from './chosen'
 import type { Random } from './random'
 import type { Work } from './run-attacks'
 import { Trial } from './trial'
@@ -69,32 +68,6 @@ async function mismatchesOf(
   const header = { ...asked.header, sampling, stop: { maxNewTokens: length, stopTokens: [] } }
   const trial = new Trial(models, { ...asked, prompt, header }, RECOMMENDED, signal)
   const tokens = await trial.continued(await models.get(name), prompt)
-  const chosen = await chosenBy(trial, tokens)
+  const chosen = await choicesOf(models.real, tokens, prompt.length, { sampling, kvDtype: header.kvDtype, signal })
   return Array.from(chosen.keys()).filter((i) => chosen[i] !== tokens[prompt.length + i])
-}
-
-/** What the real sampler chooses in the place of each generated token. */
-async function chosenBy(trial: Trial, tokens: Uint32Array): Promise<number[]> {
-  const { numLayers } = trial.real.config
-  const first = trial.asked.prompt.length - 1
-  const positions = Uint32Array.from({ length: tokens.length - 1 - first }, (_, i) => first + i)
-  const layers = new Map([[numLayers, positions]])
-  const numSamples = positions.length
-  const plan = {
-    numPositions: tokens.length - 1,
-    layers,
-    deepestLayer: numLayers,
-    contextDigest: new Uint8Array(0),
-    numSamples,
-  }
-  const { kvDtype, sampling } = trial.header
-  const part = { tokens, plan, parent: null, shared: 0 }
-  const pass = openPass(trial.real, [part], { kvDtype, signal: trial.signal })
-  for await (const [{ layer }] of pass.layers()) {
-    if (layer !== numLayers) continue
-    const chooser = nativeSampling(sampling as SamplingParams)
-    const numbers = await pass.replay(0, positions, tokens.slice(first + 1), chooser, false)
-    return Array.from(positions, (_, i) => numbers[5 * i])
-  }
-  return []
 }

@@ -13,6 +13,8 @@ export interface Policy {
   depth: string
   /** See {@link ReplayDemands.replay}; absent: what the depth policy says. */
   replay?: string
+  /** What proofs carry; absent: rows or, in a quarter of all trials, a digest. */
+  form?: ProofHeader['form']
 }
 
 /** The policy that attacks are measured against. */
@@ -51,7 +53,7 @@ export async function drawRequest(model: Model, policy: Policy, random: Random):
     stop: { maxNewTokens, stopTokens },
     challenge: policy.challenge,
     depth: policy.depth,
-    form: random.chance(0.25) ? 'digest' : 'rows',
+    form: policy.form ?? (random.chance(0.25) ? 'digest' : 'rows'),
     tokenSampler: drawTokenSampler(random),
     layerSampler: `${random.of(['uniform', 'stratified'])}:${1 + random.below(model.config.numLayers)}`,
   })

@@ -37,11 +37,11 @@ function names(value: string): string[] {
 }
 
 async function runAttack(session: Session, flags: Flags): Promise<void> {
-  const { cheapModel, trials, honest, seed, only: attacks } = flags
+  const { cheapModel, trials, honest, seed, only: attacks, threads } = flags
   const { signal } = session
   await withModel(session, flags, async (model) => {
     const report = await withProgress(session, 'attacking', (onProgress) =>
-      runAttacks(model, { cheapModel, trials, honest, seed, attacks, signal, onProgress }),
+      runAttacks(model, { cheapModel, trials, honest, seed, attacks, threads, signal, onProgress }),
     )
     print(session, report, describe(report))
     session.exitCode = report.allCaught ? EXIT_DONE : EXIT_INVALID

@@ -7,17 +7,13 @@ import {
   ATTACKS,
   type AttackReport,
   CHANCE_ATTACKS,
-  createRandom,
-  drawRequest,
-  RECOMMENDED,
   runAttacks,
-  Trial,
   type Verifier,
   VERDICT_ATTACKS,
 } from '../../lib/attacks'
-import { createModelPool } from '../../lib/attacks/model-pool'
+import type { ProofHeader } from '../../lib/binding'
 import { Model } from '../../lib/model'
-import { verify } from '../../lib/verify'
+import { type VerifyOptions, verify } from '../../lib/verify'
 
 const tiny = path.join(__dirname, '../../models/tiny-stories')
 
@@ -90,6 +86,30 @@ test('every attack is caught, each by its own check, and no honest proof is reje
   expect(report.honest).toMatchObject({ trials: 24, accepted: 24, rejected: 0, by: {} })
   expect(report.allCaught).toBe(true)
 }, 240000)
+
+test('honest proofs are of every challenge, depth and form in turn, chained and not', async () => {
+  const seen: { header: ProofHeader; demands: VerifyOptions }[] = []
+  const verifier: Verifier = (proof, demands) => {
+    seen.push({ header: proof.header, demands })
+    return verify(model, proof, demands)
+  }
+  const { honest } = await runAttacks(model, { trials: 1, honest: 96, seed: 'kinds', attacks: [], verifier })
+  expect(honest).toMatchObject({ accepted: 96, rejected: 0, by: {} })
+  const kinds = ['beacon, full', 'beacon, kv', 'beacon, random', 'context, full', 'context, kv'].flatMap((kind) => {
+    return ['rows', 'digest', ...(kind.startsWith('context') ? ['sketch'] : [])].map((form) => `${kind}, ${form}`)
+  })
+  expect(honest.kinds).toEqual(Object.fromEntries(kinds.map((kind) => [kind, 8])))
+  const has = (what: string, is: (one: (typeof seen)[0]) => boolean) => {
+    expect([what, seen.some(is), seen.some((one) => !is(one))]).toEqual([what, true, true])
+  }
+  has('a layer sampler that names layers', ({ header }) => header.layerSampler.startsWith('fixed:'))
+  has('a turn before', ({ header }) => header.previousRoot !== '')
+  has('no sampling stated', ({ header }) => header.sampling === null)
+  has('no stop rule stated', ({ header }) => header.stop === null)
+  has('an extreme temperature', ({ header }) => (header.sampling?.temperature ?? 1) > 2)
+  has('a share of tokens replayed', ({ demands }) => demands.replay?.includes('/') ?? false)
+  has('a published root', ({ demands }) => demands.root !== undefined)
+}, 120000)
 
 test.each(['header-changed', 'header-restated'])('%s: every field is caught', async (name) => {
   const report = await runAttacks(model, { trials: 60, honest: 0, seed: 'fields', attacks: [name] })
@@ -180,12 +200,10 @@ test('an attack does the same in a run of all attacks as alone', async () => {
   expect(together.find(({ attack }) => attack === 'one-noise')).toEqual(alone)
 }, 60000)
 
-test('an attack of the user is a function of a trial', async () => {
-  const pool = createModelPool(model, undefined)
-  const random = createRandom('own')
-  const own: Attack = {
+describe('attacks of the user', () => {
+  const lastToken: Attack = {
     name: 'last-token',
-    reference: 'A10',
+    reference: '',
     about: 'another last token, which no vector depends on',
     async forge(trial) {
       const { tokens, cells } = await trial.honest()
@@ -193,18 +211,68 @@ test('an attack of the user is a function of a trial', async () => {
       return { proof: await trial.proof({ tokens: changed, cells }) }
     },
   }
-  const trial = new Trial(pool, await drawRequest(model, RECOMMENDED, random), RECOMMENDED)
-  const forgery = await own.forge(trial, random)
-  const verdict = await verify(model, forgery?.proof as never, trial.demands())
-  expect(verdict).toMatchObject({ status: 'rejected' })
-  expect(['token_mismatch', 'termination_mismatch']).toContain(verdict.reasons[0].code)
-  await pool.close()
+  const harmless: Attack = { ...lastToken, name: 'never', forge: async () => null }
+  const nothing: Attack = {
+    ...lastToken,
+    name: 'nothing',
+    forge: async (trial) => ({ proof: await trial.honestProof() }),
+  }
+  const run = (attacks: (string | Attack)[]) => runAttacks(model, { trials: 3, honest: 2, seed: 'own', attacks })
+
+  test('one that is caught stands beside the chosen ones of the kit', async () => {
+    const { attacks, chance, allCaught } = await run([lastToken, 'bit-k', ATTACKS[0], 'sparse-one'])
+    expect(attacks).toMatchObject([
+      { attack: ATTACKS[0].name, trials: 3, caught: 3 },
+      { attack: 'bit-k', trials: 3, caught: 3 },
+      { attack: 'last-token', reference: '', about: lastToken.about, trials: 3, caught: 3, accepted: 0, harmless: 0 },
+    ])
+    const codes = Object.keys(attacks[2].by)
+    expect(codes.filter((code) => !['token_mismatch', 'termination_mismatch'].includes(code))).toEqual([])
+    expect(chance).toMatchObject([{ attack: 'sparse-one', trials: 3 }])
+    expect(allCaught).toBe(true)
+  }, 60000)
+
+  test('one that is not caught, and one that never comes about, count', async () => {
+    const accepted = await run([nothing])
+    expect(accepted.attacks).toMatchObject([{ attack: 'nothing', trials: 3, caught: 0, accepted: 3 }])
+    expect(accepted).toMatchObject({ allCaught: false, verdicts: [], chance: [], allowed: [], modes: [] })
+    const none = await run([harmless])
+    expect(none.attacks).toMatchObject([{ attack: 'never', trials: 0, harmless: 150 }])
+    expect(none.allCaught).toBe(false)
+  }, 60000)
+
+  test('only those that fit are tried', async () => {
+    const lengths: number[] = []
+    const long: Attack = {
+      ...lastToken,
+      fits: ({ header }) => (header.stop?.maxNewTokens ?? 0) > 20,
+      forge(trial, random) {
+        lengths.push(trial.header.stop?.maxNewTokens ?? 0)
+        return lastToken.forge(trial, random)
+      },
+    }
+    expect((await run([long])).attacks).toMatchObject([{ trials: 3, caught: 3 }])
+    expect(lengths.every((length) => length > 20)).toBe(true)
+  }, 60000)
+
+  test.each<[string, unknown, string]>([
+    ['an unknown name', ['nonsense'], 'options.attacks[0]'],
+    ['no attack', ['bit-k', { name: 'x' }], 'options.attacks[1]'],
+    ['null', [null], 'options.attacks[0]'],
+    ['no name', [{ ...lastToken, name: undefined }], 'options.attacks[0]'],
+    ['fits that is no function', [{ ...lastToken, fits: true }], 'options.attacks[0].fits'],
+    ["a name of the kit's", [{ ...lastToken, name: 'bit-k' }], 'options.attacks[0].name'],
+    ['a name twice', [lastToken, { ...nothing, name: 'last-token' }], 'options.attacks[1].name'],
+    ['no list', 'bit-k', 'options.attacks'],
+  ])('%s is refused', async (_, attacks, where) => {
+    const running = runAttacks(model, { attacks: attacks as string[] })
+    await expect(running).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', where })
+  })
 })
 
-test('names are unique, and unknown ones are refused', async () => {
+test('names are unique', async () => {
   const names = [...ATTACKS, ...CHANCE_ATTACKS, ...ALLOWED_ATTACKS].map(({ name }) => name)
   expect(new Set(names).size).toBe(names.length)
-  await expect(runAttacks(model, { attacks: ['nonsense'] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
   await expect(runAttacks(model, { trials: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
 })
 
