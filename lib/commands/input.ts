@@ -5,11 +5,10 @@ import type { ProofHeader } from '../binding'
 import type { Claim } from '../challenge'
 import { decodeClaim } from '../claim'
 import { type ErrorCode, PocError, wrongValue } from '../errors'
-import { DEFAULT_MAX_PROOF_BYTES, MAX_TOKENS } from '../limits'
+import { DEFAULT_MAX_PROOF_BYTES, MAX_JSON_BYTES, MAX_TOKENS } from '../limits'
 import { decodeProof, type Proof } from '../proof'
 import { isBuiltInSampler } from '../sampler'
 
-const MAX_JSON_BYTES = 2 ** 26 // a verdict on 2^20 samples has about 2^24
 const MAX_IDS_BYTES = MAX_TOKENS * 12
 
 /** Reads a proof and says how many bytes it has. */
@@ -41,8 +40,8 @@ export function checkBuiltIn(path: string, header: ProofHeader): void {
 }
 
 /** Reads a JSON file; `code` is the error of one that is no JSON or too large. */
-export async function readJsonFile(path: string, code: ErrorCode): Promise<unknown> {
-  const bytes = await readBounded(path, MAX_JSON_BYTES, code)
+export async function readJsonFile(path: string, code: ErrorCode, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
+  const bytes = await readBounded(path, maxBytes, code)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
