@@ -6,11 +6,12 @@ import { structuralFaults } from './check-structure'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
 import { indicesOfPlan } from './layer-walk'
+import { checkNames, checkOptions } from './options'
 import { EXACT, type ReplayDemands } from './replay'
 import type { Plan } from './plan'
 import { type Proof, proofDigest } from './proof'
 import type { Request } from './structure'
-import { REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
+import { parseVerdict, REASONS_OF_STATUS, type ReasonCode, type SampleIndex, type Verdict } from './verdict'
 
 /** Stable codes saying what is wrong with a verdict. */
 export type ProblemCode =
@@ -36,7 +37,7 @@ export interface VerdictProblem {
   message: string
 }
 
-/** `replay`, where it is there, says which tokens the verifier was to replay; undefined is {@link verify}'s default. */
+/** What the verifier was told. Which tokens it was to replay has {@link verify}'s defaults. */
 export interface CheckOptions extends Samplers, ReplayDemands {
   /** The nonce that the user gave out, hex; unchecked when absent. */
   nonce?: string
@@ -46,6 +47,18 @@ export interface CheckOptions extends Samplers, ReplayDemands {
   root?: string
   /** What was asked for; unchecked when absent. */
   request?: Request
+}
+
+const CHECK_OPTIONS: Readonly<Record<keyof CheckOptions, true>> = {
+  nonce: true,
+  beacon: true,
+  root: true,
+  request: true,
+  replay: true,
+  replaySeed: true,
+  probabilityTest: true,
+  tokenSampler: true,
+  layerSampler: true,
 }
 
 /** Reasons that only recomputing can give: found after all structure, and one at a time. */
@@ -70,16 +83,21 @@ export type Report = (code: ProblemCode, message: string) => void
 /**
  * Checks a verdict against its proof: its indices are the plan's, complete and ordered, and go with its status, its
  * reasons, its first mismatch and what it says was computed. It cannot know whether the vectors really matched.
- * @throws {PocError} INVALID_ARGUMENT when the proof names a sampler that neither is built in nor was given.
+ * @throws {PocError} INVALID_ARGUMENT (no proof; a sampler that must be given; an unknown option), VERDICT_MALFORMED,
+ *   PROOF_TOO_LARGE
  * @see Proof of Cache, section 3.2, "local validation".
  */
 export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptions = {}): VerdictCheck {
+  checkOptions(options)
+  checkNames(options, CHECK_OPTIONS)
+  const digest = proofDigest(proof) // refuses what is no proof
+  parseVerdict(verdict)
   const problems: VerdictProblem[] = []
   const report: Report = (code, message) => {
     if (!problems.some((problem) => problem.code === code)) problems.push({ code, message })
   }
   const { plan, seed } = planOf(proof, options)
-  checkSubject(proof, verdict, report)
+  checkSubject(proof, digest, verdict, report)
   checkReasons(structuralFaults(proof, verdict, plan, options), verdict, report)
   checkOrder(verdict, report)
   checkPartition(plan, verdict, report)
@@ -91,12 +109,11 @@ export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptio
   checkComputed(proof, plan, verdict, stop, report)
   checkSamplesDigest(proof, verdict, stop, report)
   checkReplay(proof, verdict, report)
-  if (Object.hasOwn(options, 'replay')) checkReplayed(proof, verdict, seed, options, report)
+  checkReplayed(proof, verdict, seed, options, report)
   return { valid: problems.length === 0, problems }
 }
 
-function checkSubject(proof: Proof, verdict: Verdict, report: Report): void {
-  const digest = proofDigest(proof)
+function checkSubject(proof: Proof, digest: string, verdict: Verdict, report: Report): void {
   if (verdict.proofDigest !== digest)
     report('other_proof', `it is about ${verdict.proofDigest}, the proof is ${digest}`)
   const { numerics } = proof.header

@@ -1,16 +1,16 @@
 // The evidence bundle: a proof, the verdict on it, and what was asked for, in one file that anybody checks again.
 import { isDeepStrictEqual } from 'node:util'
 import { checkVerdict } from './check'
-import { wrongValue } from './errors'
+import { PocError, wrongValue } from './errors'
 import { fieldsOf } from './header'
 import { hexOf } from './hex'
-import { DEFAULT_MAX_PROOF_BYTES, MAX_SEED_BYTES } from './limits'
+import { MAX_EVIDENCE_PROOF_CHARS, MAX_SEED_BYTES } from './limits'
 import type { Model } from './model'
-import { parseProfile } from './parse-profile'
-import { profileDigest } from './profile-signature'
+import { checkNames, checkOptions } from './options'
+import { bareProfile, isSignedBy, profileDigest, readProfile, type StatedProfile } from './profile-signature'
 import { tokenIds } from './prove'
 import { decodeProof, encodeProof, type Proof } from './proof'
-import type { ReplayDemands } from './replay'
+import { EXACT, type ReplayDemands } from './replay'
 import { reverify, unverifiableReasons } from './reverify'
 import type { Request } from './structure'
 import { parseVerdict, type ReasonCode, type Verdict } from './verdict'
@@ -32,8 +32,8 @@ export interface Evidence {
   proof: string
   verdict: Verdict
   demands: EvidenceDemands
-  /** The tolerance profile that the verdict rests on; null in `ieee32`. */
-  profile: unknown
+  /** The tolerance profile that the verdict rests on, signed where its verifier had it signed; null in `ieee32`. */
+  profile: StatedProfile | null
 }
 
 /** What an audit found; `valid` when there are no problems. */
@@ -43,25 +43,45 @@ export interface Audit {
   /** Whether all that the verdict says was verified again: with a model, and nothing `unverifiable`. */
   verified: boolean
   /**
-   * Reasons of the verdict that are its verifier's word alone: `replayed`, where the audit was given no `seen`, and
-   * `aborted`. Everything beside them is checked.
+   * What the verdict rests on that is somebody's word alone: its reasons `replayed`, where the audit was given no
+   * `seen`, and `aborted`; and `profile_untrusted`, where it depends on a tolerance profile that none of the audit's
+   * `profileKeys` has signed. Everything beside them is checked.
    */
-  unverifiable: ReasonCode[]
+  unverifiable: (ReasonCode | 'profile_untrusted')[]
 }
 
-/** @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE */
+export interface AuditOptions extends Omit<VerifyOptions, keyof EvidenceDemands | 'profile'> {
+  /** Public keys whose tolerance profiles are trusted, Ed25519, 32 bytes in hex. Default: none. */
+  profileKeys?: readonly string[]
+}
+
+const AUDIT_OPTIONS: Readonly<Record<keyof AuditOptions, true>> = {
+  profileKeys: true,
+  seen: true,
+  tokenSampler: true,
+  layerSampler: true,
+  chunkSize: true,
+  signal: true,
+  onProgress: true,
+}
+
+/**
+ * @param profile - What the verdict rests on where numerics are not `ieee32`; signed, for an audit to trust it.
+ * @throws {PocError} INVALID_ARGUMENT; PROOF_TOO_LARGE over 192 MiB
+ */
 export function createEvidence(
   proof: Proof,
   verdict: Verdict,
   demands: EvidenceDemands = {},
-  profile: unknown = null,
+  profile: StatedProfile | null = null,
 ): Evidence {
   const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
   const maxFlops = demands.maxFlops === Number.POSITIVE_INFINITY ? undefined : demands.maxFlops // JSON has none
   const asked = request && { ...request, ...(request.prompt && { prompt: [...tokenIds(request.prompt, 'prompt')] }) }
   const told = { nonce, beacon, root, request: asked, replay, replaySeed, probabilityTest, maxFlops }
-  const encoded = Buffer.from(encodeProof(proof)).toString('base64')
-  return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile }
+  const encoded = Buffer.from(encodeProof(proof, { maxBytes: (MAX_EVIDENCE_PROOF_CHARS / 4) * 3 })).toString('base64')
+  const stated = profile === null ? null : readProfile(profile)
+  return { version: 1, proof: encoded, verdict, demands: JSON.parse(JSON.stringify(told)), profile: stated }
 }
 
 /**
@@ -76,17 +96,29 @@ export function parseEvidence(json: unknown): Evidence & { decoded: Proof } {
   const [unknownKey] = Object.keys(others)
   if (unknownKey !== undefined) throw malformed(unknownKey, 'absent', others[unknownKey])
   if (version !== 1) throw malformed('version', '1', version)
+  if (typeof proof === 'string' && proof.length > MAX_EVIDENCE_PROOF_CHARS) {
+    throw malformed('proof', `at most ${MAX_EVIDENCE_PROOF_CHARS} characters`, proof.length)
+  }
   const isBase64 = typeof proof === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(proof) && proof.length % 4 === 0
   if (!isBase64) throw malformed('proof', 'base64', proof)
-  if (proof.length > DEFAULT_MAX_PROOF_BYTES) throw malformed('proof', 'at most 256 MiB', proof.length)
-  if (profile === undefined) throw malformed('profile', 'a profile or null', profile)
   return {
     version,
     proof,
     decoded: decodeProof(new Uint8Array(Buffer.from(proof, 'base64'))),
     verdict: parseVerdict(verdict),
     demands: demandsOf(demands),
-    profile,
+    profile: profile === null ? null : profileOf(profile),
+  }
+}
+
+function profileOf(value: unknown): StatedProfile {
+  try {
+    return readProfile(value)
+  } catch (cause) {
+    if (!(cause instanceof PocError)) throw cause
+    const { message, expected, received } = cause
+    const where = 'evidence.profile'
+    throw new PocError('EVIDENCE_MALFORMED', `${where}: ${message}`, { where, expected, received, cause })
   }
 }
 
@@ -126,37 +158,54 @@ function demandsOf(value: unknown): EvidenceDemands {
  * Checks a bundle again: everything that needs no model, and with one the whole verification, whose verdict must be
  * the same. Of a verdict that is `replayed` or `aborted` this takes the verifier at its word, see
  * {@link Audit.unverifiable}: it is held to the verdict of one that had accepted the binding, or was aborted behind as
- * many layers.
+ * many layers. A verdict in other numerics than `ieee32` is right under the bundle's own profile: somebody whom the
+ * auditor trusts must have signed that one.
  *
  * @param options - `seen` is asked where the verdict is `replayed`, and never added to.
- * @throws {PocError} As {@link parseEvidence} and, with a model, {@link verify}; INVALID_ARGUMENT for custom samplers;
+ * @throws {PocError} As {@link parseEvidence} and, with a model, {@link verify}; INVALID_ARGUMENT for custom samplers
+ *   that were not given, and for an unknown option;
  *   aborted, it rejects with the signal's reason.
  */
-export async function auditEvidence(
-  json: unknown,
-  model?: Model,
-  options: Omit<VerifyOptions, keyof EvidenceDemands> = {},
-): Promise<Audit> {
+export async function auditEvidence(json: unknown, model?: Model, options: AuditOptions = {}): Promise<Audit> {
+  checkOptions(options)
+  checkNames(options, AUDIT_OPTIONS)
+  const { profileKeys = [], ...run } = options
+  const trusted = keysOf(profileKeys)
   const { decoded, verdict, demands, profile } = parseEvidence(json)
-  const { nonce, beacon, root, request, replay, replaySeed, probabilityTest } = demands
+  const { maxFlops: _, ...asked } = demands
   const { tokenSampler, layerSampler } = options
-  const checked = { nonce, beacon, root, request, replay, replaySeed, probabilityTest }
   const problems: Audit['problems'] = [
-    ...checkVerdict(decoded, verdict, { tokenSampler, layerSampler, ...checked }).problems,
+    ...checkVerdict(decoded, verdict, { tokenSampler, layerSampler, ...asked }).problems,
   ]
-  const stated = profile === null ? null : profileDigest(parseProfile(profile))
+  const bare = profile && bareProfile(profile)
+  const stated = bare && profileDigest(bare)
   if (verdict.profile !== null && verdict.profile !== stated) {
     problems.push({ code: 'other_profile', message: `the verdict rests on ${verdict.profile}, here is ${stated}` })
   }
   if (model) {
-    const told = profile === null ? demands : { ...demands, profile: parseProfile(profile) }
-    const again = await reverify(model, decoded, verdict, { ...options, ...told })
+    const told = bare ? { ...demands, profile: bare } : demands
+    const again = await reverify(model, decoded, verdict, { ...run, ...told })
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(again)), verdict)) {
       const found = `${again.status} (${again.reasons.map(({ code }) => code).join(', ')})`
       problems.push({ code: 'other_verdict', message: `verified again, it is ${found}, not the verdict of the bundle` })
     }
   }
-  const unverifiable = unverifiableReasons(verdict, model && options.seen)
+  const unverifiable: Audit['unverifiable'] = unverifiableReasons(verdict, model && options.seen)
+  if (profile && restsOnProfile(decoded, verdict) && !isSignedBy(profile, trusted))
+    unverifiable.push('profile_untrusted')
   const verified = model !== undefined && unverifiable.length === 0
   return { valid: problems.length === 0, problems, verified, unverifiable }
+}
+
+/** Whether another profile could have given another verdict: none changes what a proof's structure says. */
+function restsOnProfile({ header }: Proof, { profile, status }: Verdict): boolean {
+  return header.numerics !== EXACT && (profile !== null || status === 'inconclusive')
+}
+
+function keysOf(keys: unknown): string[] {
+  if (!Array.isArray(keys)) throw wrongValue('INVALID_ARGUMENT', 'options.profileKeys', 'a list of keys', keys)
+  return Array.from(keys, (key: unknown, i) => {
+    const text = typeof key === 'string' ? key.toLowerCase() : key
+    return hexOf(text, 32, 32, `options.profileKeys[${i}]`, 'INVALID_ARGUMENT')
+  })
 }

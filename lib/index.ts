@@ -88,6 +88,7 @@ export { type CheckOptions, checkVerdict, type ProblemCode, type VerdictCheck, t
 export {
   type Audit,
   auditEvidence,
+  type AuditOptions,
   createEvidence,
   type Evidence,
   type EvidenceDemands,

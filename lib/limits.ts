@@ -31,6 +31,12 @@ export const MAX_FIXED_LAYERS = 256
 export const DEFAULT_MAX_PROOF_BYTES = 2 ** 28
 /** Greatest encoded proof that a caller can ask for: 2 GiB. */
 export const MAX_PROOF_BYTES = 2 ** 31
+/** Most base64 characters of a proof in an evidence bundle, which are 192 MiB of it. */
+export const MAX_EVIDENCE_PROOF_CHARS = 2 ** 28
+/** Greatest JSON file but an evidence bundle; a verdict on 2^20 samples has about 2^24 bytes. */
+export const MAX_JSON_BYTES = 2 ** 26
+/** Greatest evidence bundle: its proof, and all else. */
+export const MAX_EVIDENCE_BYTES = MAX_EVIDENCE_PROOF_CHARS + MAX_JSON_BYTES
 
 /** `value` as an integer in [min, max]. */
 export function integerIn(value: unknown, min: number, max: number, where: string, code: ErrorCode): number {

@@ -55,6 +55,19 @@ export function checkOptions(options: unknown): void {
   must('maxFlops', maxFlops, 'a number that is not negative', typeof maxFlops === 'number' && maxFlops >= 0)
 }
 
+/**
+ * Refuses options with another name than these: a demand whose name is misspelt would not be made.
+ *
+ * @param names - All names; the compiler holds them to the type.
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function checkNames<T extends object>(options: T, names: Readonly<Record<keyof T, true>>): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(names, name))
+  if (unknown === undefined) return
+  const value = options[unknown as keyof T]
+  throw wrongValue('INVALID_ARGUMENT', `options.${unknown}`, 'absent, there is no such option', value)
+}
+
 /** The signal's reason in the place of the error by which an aborted run ends. */
 export function reasonOf(error: unknown, signal: AbortSignal | undefined): unknown {
   return signal?.aborted && error instanceof PocError && error.code === 'ABORTED' ? signal.reason : error

@@ -15,6 +15,9 @@ export interface SignedProfile {
   signature: string
 }
 
+/** A profile as somebody hands it over, signed or bare. */
+export type StatedProfile = ToleranceProfile | SignedProfile
+
 const TAG = 'proof-of-cache/v1/profile\0'
 
 /**
@@ -59,26 +62,58 @@ function signingKey(privateKey: string): KeyObject {
 }
 
 /**
+ * Reads a profile from parsed JSON, signed or bare. Whether the signature is right is {@link isSignedBy}'s question.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function readProfile(json: unknown): StatedProfile {
+  if (typeof json !== 'object' || json === null || !Object.hasOwn(json, 'profile')) return parseProfile(json)
+  const { profile, publicKey, signature, ...others } = json as Record<string, unknown>
+  const [extra] = Object.keys(others)
+  if (extra !== undefined) {
+    throw wrongValue('INVALID_ARGUMENT', 'signed profile', 'of profile, publicKey, signature', extra)
+  }
+  return {
+    profile: parseProfile(profile),
+    publicKey: hexOf(publicKey, 32, 32, 'publicKey', 'INVALID_ARGUMENT'),
+    signature: hexOf(signature, 64, 64, 'signature', 'INVALID_ARGUMENT'),
+  }
+}
+
+/** The profile without its signature. */
+export function bareProfile(stated: StatedProfile): ToleranceProfile {
+  return 'signature' in stated ? stated.profile : stated
+}
+
+/**
+ * Whether one of these keys has signed a profile; none has signed a bare one.
+ *
+ * @param trustedKeys - 32 bytes in lowercase hex each.
+ * @throws {PocError} INVALID_ARGUMENT for a trusted key that is none.
+ */
+export function isSignedBy(stated: StatedProfile, trustedKeys: readonly string[]): boolean {
+  return 'signature' in stated && trustedKeys.includes(stated.publicKey) && isSignatureRight(stated)
+}
+
+function isSignatureRight({ profile, publicKey, signature }: SignedProfile): boolean {
+  const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(publicKey, 'hex').toString('base64url') }
+  const key = ed25519(() => createPublicKey({ key: jwk, format: 'jwk' }), 'publicKey', 'an Ed25519 public key')
+  return verify(null, profileBytes(profile), key, Buffer.from(signature, 'hex'))
+}
+
+/**
  * The profile of a signed one, read from parsed JSON.
  *
  * @param trustedKeys - Public keys whose profiles are taken, 32 bytes in hex.
  * @throws {PocError} INVALID_ARGUMENT where it is malformed, by another key, or its signature is not that key's.
  */
 export function verifyProfile(json: unknown, trustedKeys: readonly string[]): ToleranceProfile {
-  if (typeof json !== 'object' || json === null)
-    throw wrongValue('INVALID_ARGUMENT', 'signed profile', 'an object', json)
-  const { profile: given, publicKey, signature } = json as Record<string, unknown>
-  const extra = Object.keys(json).find((name) => !['profile', 'publicKey', 'signature'].includes(name))
-  if (extra !== undefined) {
-    throw wrongValue('INVALID_ARGUMENT', 'signed profile', 'of profile, publicKey, signature', extra)
-  }
-  const profile = parseProfile(given)
-  const key = hexOf(publicKey, 32, 32, 'publicKey', 'INVALID_ARGUMENT')
-  if (!trustedKeys.includes(key)) throw wrongValue('INVALID_ARGUMENT', 'publicKey', 'one that is trusted', key)
-  const bytes = Buffer.from(hexOf(signature, 64, 64, 'signature', 'INVALID_ARGUMENT'), 'hex')
-  const jwk = { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(key, 'hex').toString('base64url') }
-  const keyObject = ed25519(() => createPublicKey({ key: jwk, format: 'jwk' }), 'publicKey', 'an Ed25519 public key')
-  if (verify(null, profileBytes(profile), keyObject, bytes)) return profile
+  const signed = readProfile(json)
+  if (!('signature' in signed)) throw wrongValue('INVALID_ARGUMENT', 'signed profile', 'signed', 'a bare profile')
+  const { profile, publicKey } = signed
+  if (!trustedKeys.includes(publicKey))
+    throw wrongValue('INVALID_ARGUMENT', 'publicKey', 'one that is trusted', publicKey)
+  if (isSignatureRight(signed)) return profile
   throw wrongValue('INVALID_ARGUMENT', 'signature', "the key's own over this profile", 'another')
 }
 

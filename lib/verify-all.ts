@@ -6,12 +6,13 @@ import { examining, type OpenExamination } from './examination'
 import { fieldsOf } from './header'
 import { integerIn } from './limits'
 import type { Model } from './model'
+import { checkNames } from './options'
 import { pack, type PackedPass } from './packing'
 import { openPass, pageSlots } from './pass'
 import { copyProof, type Proof } from './proof'
 import { inTurns } from './turns'
 import type { Verdict } from './verdict'
-import type { VerifyOptions } from './verify'
+import { VERIFY_OPTIONS, type VerifyOptions } from './verify'
 
 /** As for one proof; `maxFlops` bounds each of them, `signal` and `onProgress` are about all. */
 export interface VerifyAllOptions extends Omit<VerifyOptions, 'nonce' | 'beacon' | 'root'> {
@@ -50,6 +51,7 @@ export async function verifyAll(
   options: VerifyAllOptions = {},
 ): Promise<(Verdict | PocError)[]> {
   fieldsOf(options, 'options', 'INVALID_ARGUMENT')
+  checkNames(options, { ...VERIFY_OPTIONS, maxPositions: true })
   const { nonce, beacon, root, maxPositions = DEFAULT_MAX_POSITIONS, ...shared } = options
   checkRun(model, shared)
   integerIn(maxPositions, 1, MAX_POSITIONS, 'options.maxPositions', 'INVALID_ARGUMENT')

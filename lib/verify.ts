@@ -3,6 +3,7 @@
 import { checkRun } from './arguments'
 import { type Demands, examining } from './examination'
 import type { Model } from './model'
+import { checkNames } from './options'
 import { openPass } from './pass'
 import { copyProof, type Proof } from './proof'
 import { inTurns } from './turns'
@@ -16,6 +17,25 @@ export interface VerifyOptions extends Demands {
   onProgress?: (fraction: number) => void
 }
 
+/** The names of all options. */
+export const VERIFY_OPTIONS: Readonly<Record<keyof VerifyOptions, true>> = {
+  nonce: true,
+  beacon: true,
+  root: true,
+  request: true,
+  seen: true,
+  replay: true,
+  replaySeed: true,
+  probabilityTest: true,
+  tokenSampler: true,
+  layerSampler: true,
+  maxFlops: true,
+  profile: true,
+  chunkSize: true,
+  signal: true,
+  onProgress: true,
+}
+
 /**
  * Says whether `model` computed what the proof claims, and chose its tokens.
  *
@@ -23,12 +43,13 @@ export interface VerifyOptions extends Demands {
  * model, is rejected without any model work. Then one prefill over prompt and output, compared bit for bit, layer by
  * layer; and where the proof states how its tokens were chosen, the sampler must choose them again.
  * @returns The same verdict for the same inputs, on every machine.
- * @throws {PocError} PROOF_MALFORMED, INVALID_ARGUMENT (a sampler that must be given), TOKEN_OUT_OF_RANGE,
- *   CONTEXT_OVERFLOW, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
+ * @throws {PocError} PROOF_MALFORMED, INVALID_ARGUMENT (a sampler that must be given; an unknown option),
+ *   TOKEN_OUT_OF_RANGE, CONTEXT_OVERFLOW, OUT_OF_MEMORY, BACKEND_FAILED, CLOSED
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
 export async function verify(model: Model, proof: Proof, options: VerifyOptions = {}): Promise<Verdict> {
   checkRun(model, options)
+  checkNames(options, VERIFY_OPTIONS)
   const ours = copyProof(proof) // what the caller does to it from now on does not count
   const examination = await inTurns(examining(model, ours, options))
   if (examination.verdict) return examination.verdict

@@ -5,13 +5,10 @@ import type { ProofHeader } from '../binding'
 import type { Claim } from '../challenge'
 import { decodeClaim } from '../claim'
 import { type ErrorCode, PocError, wrongValue } from '../errors'
-import { fieldsOf } from '../header'
-import { DEFAULT_MAX_PROOF_BYTES, MAX_TOKENS } from '../limits'
+import { DEFAULT_MAX_PROOF_BYTES, MAX_JSON_BYTES, MAX_TOKENS } from '../limits'
 import { decodeProof, type Proof } from '../proof'
 import { isBuiltInSampler } from '../sampler'
-import type { Request } from '../structure'
 
-const MAX_JSON_BYTES = 2 ** 26 // a verdict on 2^20 samples has about 2^24
 const MAX_IDS_BYTES = MAX_TOKENS * 12
 
 /** Reads a proof and says how many bytes it has. */
@@ -43,21 +40,14 @@ export function checkBuiltIn(path: string, header: ProofHeader): void {
 }
 
 /** Reads a JSON file; `code` is the error of one that is no JSON or too large. */
-export async function readJsonFile(path: string, code: ErrorCode): Promise<unknown> {
-  const bytes = await readBounded(path, MAX_JSON_BYTES, code)
+export async function readJsonFile(path: string, code: ErrorCode, maxBytes = MAX_JSON_BYTES): Promise<unknown> {
+  const bytes = await readBounded(path, maxBytes, code)
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
     const received = cause instanceof Error ? cause.message : String(cause)
     throw new PocError(code, `${path} must be JSON: ${received}`, { where: path, expected: 'JSON', received, cause })
   }
-}
-
-/** What was asked for, from a JSON file. */
-export async function readRequest(path: string): Promise<Request> {
-  const request = await readJsonFile(path, 'INVALID_ARGUMENT')
-  if (!Array.isArray(request)) return fieldsOf(request, path, 'INVALID_ARGUMENT') as Request
-  throw wrongValue('INVALID_ARGUMENT', path, 'an object of header fields, and prompt', request)
 }
 
 /** Token ids from a flag: `1,2,3`, or `@FILE` with ids between commas, spaces or newlines. */

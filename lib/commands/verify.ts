@@ -4,29 +4,21 @@ import type { Command } from 'commander'
 import { PocError } from '../errors'
 import { createEvidence } from '../evidence'
 import type { Model } from '../model'
-import { parseProfile } from '../parse-profile'
-import { verifyProfile } from '../profile-signature'
+import { bareProfile, readProfile, type StatedProfile, verifyProfile } from '../profile-signature'
 import type { Proof } from '../proof'
-import type { ToleranceProfile } from '../tolerance'
 import type { Verdict, VerdictStatus } from '../verdict'
 import { type VerifyOptions, verify } from '../verify'
 import { verifyAll } from '../verify-all'
+import { addDemandFlags, type DemandFlags, readDemands } from './demands'
 import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
 import { addJsonFlag, addModelFlags, hex, type ModelFlags } from './flags'
-import { readEvaluableProof, readJsonFile, readRequest } from './input'
+import { readEvaluableProof, readJsonFile } from './input'
 import { checkWritable, writeAtomically } from './output'
 import { print, type Session, withProgress } from './session'
 import { grouped, listing, percent, short } from './table'
 import { withModel } from './with-model'
 
-interface Flags extends ModelFlags {
-  nonce?: string
-  beacon?: string
-  root?: string
-  replay?: string
-  replaySeed?: string
-  probabilityTest?: boolean
-  request?: string
+interface Flags extends ModelFlags, DemandFlags {
   evidence?: string
   profile?: string
   profileKey?: string
@@ -39,20 +31,13 @@ export function addVerify(program: Command, session: Session): void {
       'recompute the samples of proofs and say whether they match (exit code 0, 1 or 2; the worst of several)',
     )
     .argument('<files...>', 'a proof, or several, whose verdicts come one a line with --json')
-  addJsonFlag(addModelFlags(command))
-    .option('--nonce <hex>', 'the nonce that you gave out; a proof with another one is rejected', hex)
-    .option('--beacon <hex>', 'the beacon that was not known when the claim was published', hex)
-    .option('--root <hex>', 'the root that was published before the beacon was known', hex)
-    .option('--replay <share>', 'which tokens the sampler must choose again: all, none, or a share such as 1/8')
-    .option('--replay-seed <hex>', 'draws the share; the generator must not know it', hex)
-    .option('--probability-test', 'where the sampler is not stated: reject tokens too improbable under the model')
+  addDemandFlags(addJsonFlag(addModelFlags(command)))
     .option('--profile <file>', 'tolerance profile for proofs of another engine, as poc calibrate wrote it')
     .option(
       '--profile-key <hex>',
       'the public key that must have signed it; without one, no signature is asked for',
       hex,
     )
-    .option('--request <file>', 'JSON: header fields as you asked for them, and prompt (token ids)')
     .option('--evidence <file>', 'of one proof: write proof, verdict and what was asked for, to be audited')
     .action((files: string[], flags: Flags) => {
       if (flags.evidence !== undefined && files.length > 1) command.error('error: --evidence takes one proof')
@@ -74,9 +59,9 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
   const proofs: Proof[] = []
   for (const file of files) proofs.push(await readEvaluableProof(file))
   if (flags.evidence !== undefined) await checkWritable(flags.evidence)
-  const profile = flags.profile === undefined ? undefined : await readProfile(flags.profile, flags.profileKey)
-  const request = flags.request === undefined ? undefined : await readRequest(flags.request)
-  const demands: VerifyOptions = { ...demandsOf(flags), ...(request && { request }) }
+  const stated = flags.profile === undefined ? null : await profileIn(flags.profile, flags.profileKey)
+  const profile = stated ? bareProfile(stated) : undefined
+  const demands = await readDemands(flags)
   const { signal } = session
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
@@ -91,21 +76,16 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
     }
     session.exitCode = exitCodeOf(verdicts)
     if (flags.evidence === undefined || verdicts[0] instanceof PocError) return
-    const evidence = createEvidence(proofs[0], verdicts[0], demands, profile ?? null)
+    const evidence = createEvidence(proofs[0], verdicts[0], demands, stated)
     await writeAtomically(flags.evidence, Buffer.from(`${JSON.stringify(evidence)}\n`))
   })
 }
 
-function demandsOf({ nonce, beacon, root, replay, replaySeed, probabilityTest }: Flags): VerifyOptions {
-  return { nonce, beacon, root, replay, replaySeed, probabilityTest }
-}
-
 /** A profile on disk, signed or, where no key is asked for, bare. */
-async function readProfile(path: string, key: string | undefined): Promise<ToleranceProfile> {
+async function profileIn(path: string, key: string | undefined): Promise<StatedProfile> {
   const json = await readJsonFile(path, 'INVALID_ARGUMENT')
-  if (key !== undefined) return verifyProfile(json, [key])
-  const isSigned = typeof json === 'object' && json !== null && 'profile' in json
-  return parseProfile(isSigned ? json.profile : json)
+  if (key !== undefined) verifyProfile(json, [key])
+  return readProfile(json)
 }
 
 function printRefusal(session: Session, heading: string, refusal: PocError): void {

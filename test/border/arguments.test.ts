@@ -53,6 +53,17 @@ test.each([
   }
 })
 
+test('a demand whose name is misspelt is refused, not ignored', async () => {
+  const where = 'options.nonze'
+  const refused = { code: 'INVALID_ARGUMENT', where, message: expect.stringContaining(where) }
+  for (const bad of [{ nonze: '0e' }, { nonce: '', nonze: undefined }]) {
+    await expect(verify(model, proof, anything(bad))).rejects.toMatchObject(refused)
+    await expect(verifyAll(model, [proof], anything(bad))).rejects.toMatchObject(refused)
+    await expect(verifyAll(model, [], anything(bad))).rejects.toMatchObject(refused)
+  }
+  await expect(verify(model, proof, anything({ maxPositions: 9 }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+})
+
 test.each([
   [null],
   [3],

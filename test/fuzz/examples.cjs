@@ -80,7 +80,7 @@ const JUDGED = PROOFS.map((encoded) => decodeProof(encoded))
 
 for (const { proof, verdicts } of JUDGED) {
   must(
-    verdicts.every((verdict) => checkVerdict(proof, verdict).valid),
+    verdicts.every((verdict) => checkVerdict(proof, verdict, { replay: verdict.replay ? 'all' : 'none' }).valid),
     'honest verdicts are valid',
   )
 }

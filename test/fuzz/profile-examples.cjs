@@ -1,9 +1,15 @@
 'use strict'
 // Tolerance profiles that no calibration made, in each form, and a proof that they cover.
+const { createPrivateKey } = require('node:crypto')
 const { dist } = require('./target.cjs')
 const { madeUp } = require('./examples.cjs')
 
+const { signProfile } = dist('profile-signature')
 const { TRIVIAL_FORGERIES } = dist('tolerance')
+
+const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex') // of RFC 8410, before an Ed25519 key's 32 bytes
+const der = Buffer.concat([PKCS8, Buffer.alloc(32, 7)])
+const pem = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }).export({ format: 'pem', type: 'pkcs8' })
 
 const STRAIN = { min: 0.25, lowerQuartile: 0.5, median: 0.625, upperQuartile: 0.75, max: 1.5 }
 const LIMITS = { typicalError: 2 ** -10, maxMeanScore: 3, maxMedianScore: 2, maxSampleScore: 40 }
@@ -34,10 +40,11 @@ function profileOf({ header, tokens }, tokenGap) {
 
 const GAP = { maxMeanGap: 0.5, ...counted, greatestHonestGap: 0.3, cheats: [{ ...CHEAT, leastGap: 1, medianGap: 2 }] }
 
-/** In each form: a proof, the rows that its samples are of, and a profile of it. */
+/** In each form: a proof, the rows that its samples are of, and a profile of it, bare and signed by one key. */
 const COVERED = ['rows', 'sketch'].map((form, i) => {
   const { proof, rows } = madeUp({ numerics: 'llama.cpp', sampling: null, stop: null, form })
-  return { proof, rows, profile: profileOf(proof, i === 0 ? null : GAP) }
+  const profile = profileOf(proof, i === 0 ? null : GAP)
+  return { proof, rows, profile, signed: signProfile(profile, pem) }
 })
 
 module.exports = { COVERED }

@@ -1,10 +1,14 @@
 // The command line on the bundled model, from a prompt to a checked verdict, and the demo.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { generateKeyPairSync } from 'node:crypto'
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { main } from '../../lib/cli'
+import { MAX_EVIDENCE_BYTES, MAX_JSON_BYTES } from '../../lib/limits'
+import { signProfile } from '../../lib/profile-signature'
 import { decodeProof, encodeProof } from '../../lib/proof'
+import { zerosUnderLaxLimits } from './hand-made-profile'
 
 const MODEL = join(__dirname, '../../models/tiny-stories')
 const dir = mkdtempSync(join(tmpdir(), 'poc-cli-model-'))
@@ -113,6 +117,8 @@ test('a claim is opened for a beacon, verified, and its evidence audited by anyb
   const told = async () => (await poc('audit', evidence)).stdout
   expect(await told()).toMatch(/^valid[^\n]*\nasked for\n {2}beacon {2}beac01\n$/)
   const changed = JSON.parse(readFileSync(evidence, 'utf8'))
+  appendFileSync(evidence, ' '.repeat(MAX_JSON_BYTES)) // more than any other JSON file may have
+  expect((await poc('audit', evidence)).exitCode).toBe(0)
   const replayed = { ...changed.verdict, status: 'rejected', reasons: [{ code: 'replayed', message: 'seen' }] }
   writeFileSync(evidence, JSON.stringify({ ...changed, verdict: replayed }))
   const onItsWord = { valid: true, verified: false, unverifiable: ['replayed'] }
@@ -123,6 +129,45 @@ test('a claim is opened for a beacon, verified, and its evidence audited by anyb
   writeFileSync(evidence, JSON.stringify(changed))
   expect((await poc('audit', evidence)).exitCode).toBe(1)
   expect(await pocJson('audit', opened)).toMatchObject({
+    exitCode: 65,
+    json: { error: { code: 'EVIDENCE_MALFORMED' } },
+  })
+})
+
+test('a verdict under a tolerance profile is verified for whoever trusts the key that signed it', async () => {
+  const honest = file('plain.poc')
+  const generate = ['generate', '--model', MODEL, '--prompt', 'Tom', '--max-new-tokens', '8', '--out', honest]
+  expect((await poc(...generate)).exitCode).toBe(0)
+  const { header, tokens } = decodeProof(readFileSync(honest))
+  const { proof, profile } = zerosUnderLaxLimits(header, tokens)
+  writeFileSync(file('zeros.poc'), encodeProof(proof))
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }) as string
+  const signed = signProfile(profile, pem)
+  const { publicKey } = signed
+  const evidence = file('under-profile.json')
+  const audit = ['audit', evidence, '--model', MODEL]
+  const untrusted = { exitCode: 2, json: { valid: true, verified: false, unverifiable: ['profile_untrusted'] } }
+  for (const [given, ...keys] of [[profile], [signed], [signed, '--profile-key', publicKey]] as const) {
+    writeFileSync(file('profile.json'), JSON.stringify(given))
+    const flags = ['--profile', file('profile.json'), ...keys]
+    const verified = await poc('verify', '--model', MODEL, file('zeros.poc'), '--evidence', evidence, ...flags)
+    expect(verified.exitCode).toBe(0)
+    expect(await pocJson(...audit)).toMatchObject(untrusted)
+    expect(await pocJson(...audit, '--profile-key', '00'.repeat(32))).toMatchObject(untrusted)
+    const trusting = await pocJson(...audit, '--profile-key', '00'.repeat(32), '--profile-key', publicKey.toUpperCase())
+    expect(trusting).toMatchObject(given === profile ? untrusted : { exitCode: 0, json: { verified: true } })
+  }
+  expect((await poc(...audit)).stdout).toMatch(/^valid: .*profile_untrusted/)
+  expect(await pocJson(...audit, '--profile-key', 'ab')).toMatchObject({
+    exitCode: 64,
+    json: { error: { code: 'INVALID_ARGUMENT' } },
+  })
+})
+
+test('a bundle over what the format allows is not read', async () => {
+  writeFileSync(file('huge.json'), '')
+  truncateSync(file('huge.json'), MAX_EVIDENCE_BYTES + 1)
+  expect(await pocJson('audit', file('huge.json'))).toMatchObject({
     exitCode: 65,
     json: { error: { code: 'EVIDENCE_MALFORMED' } },
   })

@@ -12,6 +12,7 @@ import { DEFAULT_MAX_PROOF_BYTES } from '../../lib/limits'
 import { createMatcher } from '../../lib/matcher'
 import { Model } from '../../lib/model'
 import { encodeProof, proofDigest } from '../../lib/proof'
+import type { VerdictCheck } from '../../lib/check'
 import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 import { verifyAll } from '../../lib/verify-all'
@@ -27,7 +28,9 @@ const { proof, plan } = handMadeProof()
 const verdict = acceptedVerdict()
 const dir = mkdtempSync(join(tmpdir(), 'poc-cli-'))
 const proofFile = given('good.poc', encodeProof(proof))
-const verdictFile = given('verdict.json', JSON.stringify(verdict))
+const replay = { positions: 37, mismatched: 0, first: null, meanScoreGap: 0, surprise: null }
+const replayed = { ...verdict, replay, computed: { ...verdict.computed, layers: proof.header.numLayers + 1 } }
+const verdictFile = given('verdict.json', JSON.stringify(replayed))
 const missing = join(dir, 'missing')
 
 afterAll(() => rmSync(dir, { recursive: true }))
@@ -215,7 +218,7 @@ describe('check', () => {
     expect((await poc('check', proofFile, verdictFile)).stdout).toMatch(/^valid/)
   })
   test('a verdict that does not', async () => {
-    const file = given('short.json', JSON.stringify({ ...verdict, matched: verdict.matched.slice(1) }))
+    const file = given('short.json', JSON.stringify({ ...replayed, matched: verdict.matched.slice(1) }))
     const { exitCode, json } = await pocJson('check', proofFile, file)
     expect(exitCode).toBe(1)
     expect(json).toMatchObject({ valid: false, problems: [{ code: 'index_missing' }] })
@@ -224,6 +227,29 @@ describe('check', () => {
   test('the nonce that was given out', async () => {
     expect((await poc('check', proofFile, verdictFile, '--nonce', '00FF')).exitCode).toBe(0)
     expect((await poc('check', proofFile, verdictFile, '--nonce', '01')).exitCode).toBe(1)
+  })
+  const request = (asked: object) => given('request.json', JSON.stringify(asked))
+  test.each<[string, () => string[], string]>([
+    ['another beacon', () => ['--beacon', '01'], 'accepted_despite_structure'],
+    ['another root', () => ['--root', '00'.repeat(32)], 'accepted_despite_structure'],
+    ['another request', () => ['--request', request({ promptLength: 4 })], 'accepted_despite_structure'],
+    ['tokens that were not to be replayed', () => ['--replay', 'none'], 'replay'],
+    ['a share of them', () => ['--replay', '1/8', '--replay-seed', '0a'], 'replay'],
+  ])('%s', async (_, flags, code) => {
+    const { exitCode, json } = await pocJson('check', proofFile, verdictFile, ...flags())
+    expect(exitCode).toBe(1)
+    expect(json.problems).toMatchObject([{ code }])
+  })
+  test('tokens that were not replayed, asked for or not', async () => {
+    const lazy = given('lazy.json', JSON.stringify({ ...verdict, replay: null }))
+    const { problems } = (await pocJson('check', proofFile, lazy)).json as VerdictCheck
+    expect(problems.map(({ code }) => code)).toContain('replay')
+    expect((await poc('check', proofFile, lazy, '--replay', 'all')).exitCode).toBe(1)
+    expect((await poc('check', proofFile, lazy, '--replay', 'none')).exitCode).toBe(0)
+  })
+  test('what was asked for', async () => {
+    const flags = ['--replay', 'all', '--request', request({ promptLength: 3 })]
+    expect((await poc('check', proofFile, verdictFile, ...flags)).exitCode).toBe(0)
   })
   test.each<[string, string, number, string]>([
     ['not there', missing, 66, 'FILE_NOT_FOUND'],

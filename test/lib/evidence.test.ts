@@ -1,14 +1,19 @@
 // An evidence bundle: everything that somebody could change in one is found, without a model as far as that goes.
+import { generateKeyPairSync } from 'node:crypto'
 import path from 'node:path'
 import { commit } from '../../lib/commitment'
 import { type Audit, auditEvidence, createEvidence, type Evidence, parseEvidence } from '../../lib/evidence'
 import { digestOf } from '../../lib/form'
 import { generate } from '../../lib/generate'
+import { MAX_EVIDENCE_PROOF_CHARS } from '../../lib/limits'
 import { Model } from '../../lib/model'
+import { profileDigest, type SignedProfile, signProfile } from '../../lib/profile-signature'
 import { encodeProof, type Proof, proofDigest } from '../../lib/proof'
 import { bindingId } from '../../lib/registry'
+import type { ToleranceProfile } from '../../lib/tolerance'
 import type { Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
+import { zerosUnderLaxLimits } from './hand-made-profile'
 
 const PROMPT = [0, 540, 539, 7]
 const OPTIONS = { temperature: 0.7, seed: 'e1', tokenSampler: 'every:3', layerSampler: 'uniform:2', nonce: '0e' }
@@ -275,6 +280,89 @@ describe('a verdict that rests on what only its verifier knew', () => {
   })
 })
 
+describe('a verdict under a tolerance profile', () => {
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }) as string
+  const other = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }) as string
+  let zeros: Proof
+  let lax: ToleranceProfile
+  let signed: SignedProfile
+  let accepted: Verdict
+  beforeAll(async () => {
+    ;({ proof: zeros, profile: lax } = zerosUnderLaxLimits(proof.header, proof.tokens))
+    signed = signProfile(lax, pem)
+    accepted = await verify(model, zeros, { profile: lax })
+    expect(accepted).toMatchObject({ status: 'accepted', profile: profileDigest(lax) })
+  })
+  const untrusted = { valid: true, problems: [], verified: false, unverifiable: ['profile_untrusted'] }
+
+  test('that anybody may have made up is right under it, and not verified', async () => {
+    const bare = overJson(createEvidence(zeros, accepted, {}, lax))
+    expect(bare.profile).toEqual(overJson(lax))
+    for (const profileKeys of [undefined, [], [signed.publicKey]]) {
+      expect(await auditEvidence(bare, model, { profileKeys })).toEqual(untrusted)
+      expect(await auditEvidence(bare, undefined, { profileKeys })).toEqual(untrusted)
+    }
+  })
+
+  test('that somebody trusted has signed is verified', async () => {
+    const bundle = overJson(createEvidence(zeros, accepted, {}, signed))
+    expect(bundle.profile).toEqual(overJson(signed))
+    const { publicKey } = signProfile(lax, other)
+    const trusting = { profileKeys: [publicKey, signed.publicKey.toUpperCase()] }
+    const trusted = { valid: true, problems: [], unverifiable: [] }
+    expect(await auditEvidence(bundle, model, trusting)).toEqual({ ...trusted, verified: true })
+    expect(await auditEvidence(bundle, undefined, trusting)).toEqual({ ...trusted, verified: false })
+    for (const profileKeys of [undefined, [], [publicKey]]) {
+      expect(await auditEvidence(bundle, model, { profileKeys })).toEqual(untrusted)
+    }
+  })
+
+  test('whose signature is not that of the key it names, or not over this profile', async () => {
+    const { signature } = signProfile(lax, other)
+    const lenient = { ...lax, maxPositions: 511 }
+    const found = await verify(model, zeros, { profile: lenient })
+    const profileKeys = [signed.publicKey]
+    const bundles = [
+      createEvidence(zeros, accepted, {}, { ...signed, signature }),
+      createEvidence(zeros, found, {}, { ...signed, profile: lenient }),
+    ]
+    for (const bundle of bundles)
+      expect(await auditEvidence(overJson(bundle), model, { profileKeys })).toEqual(untrusted)
+    const exchanged = createEvidence(zeros, accepted, {}, { ...signed, profile: lenient })
+    expect(codes(await auditEvidence(overJson(exchanged)))).toEqual(['other_profile'])
+  })
+
+  test('only where the verdict depends on it', async () => {
+    const rejected = await verify(model, zeros, { profile: lax, nonce: '0f' })
+    expect(rejected).toMatchObject({ reasons: [{ code: 'nonce_mismatch' }], profile: null })
+    const verified = { valid: true, problems: [], verified: true, unverifiable: [] }
+    expect(await auditEvidence(overJson(createEvidence(zeros, rejected, { nonce: '0f' }, lax)), model)).toEqual(
+      verified,
+    )
+    expect(await auditEvidence(overJson(createEvidence(proof, verdict, DEMANDS, lax)), model)).toEqual(verified)
+    const unknown = { ...lax, generator: 'vllm' }
+    const open = await verify(model, zeros, { profile: unknown })
+    expect(open).toMatchObject({ status: 'inconclusive', reasons: [{ code: 'no_profile' }] })
+    expect(await auditEvidence(overJson(createEvidence(zeros, open, {}, unknown)), model)).toEqual(untrusted)
+  })
+
+  test('keys that are none, and options that there are not, are refused', async () => {
+    const bundle = overJson(evidence)
+    for (const options of [
+      { profileKeys: 'ab' },
+      { profileKeys: ['ab'] },
+      { profileKey: [] },
+      { profile: lax },
+      null,
+    ]) {
+      await expect(auditEvidence(bundle, model, options as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    }
+    expect(() => createEvidence(zeros, accepted, {}, { ...signed, signature: 'ab' })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    )
+  })
+})
+
 describe('what is not a bundle is refused', () => {
   const refusal = (code: string, where: string | RegExp) => ({ code, where: expect.stringMatching(where) })
   test.each<[string, () => unknown, string, RegExp]>([
@@ -286,6 +374,14 @@ describe('what is not a bundle is refused', () => {
     ['a key without a name', () => ({ ...evidence, '': 1, comment: 'trust me' }), 'EVIDENCE_MALFORMED', /evidence/],
     ['no profile', () => ({ ...evidence, profile: undefined }), 'EVIDENCE_MALFORMED', /profile$/],
     ['a proof in hex', () => ({ ...evidence, proof: `${evidence.proof}!` }), 'EVIDENCE_MALFORMED', /proof$/],
+    ['a profile that is none', () => ({ ...evidence, profile: {} }), 'EVIDENCE_MALFORMED', /profile$/],
+    ['half a signed profile', () => ({ ...evidence, profile: { profile: null } }), 'EVIDENCE_MALFORMED', /profile$/],
+    [
+      'a proof over the limit',
+      () => ({ ...evidence, proof: ' '.repeat(MAX_EVIDENCE_PROOF_CHARS + 1) }),
+      'EVIDENCE_MALFORMED',
+      /proof$/,
+    ],
     ['no proof', () => ({ ...evidence, proof: '' }), 'PROOF_MALFORMED', /proof/],
     ['half a proof', () => ({ ...evidence, proof: evidence.proof.slice(0, 400) }), 'PROOF_MALFORMED', /proof/],
     ['no verdict', () => ({ ...evidence, verdict: null }), 'VERDICT_MALFORMED', /^verdict$/],

@@ -1,5 +1,9 @@
 // A profile that no calibration made: limits and evidence are whatever a test needs.
 
+import type { ProofHeader } from '../../lib/binding'
+import { createPlan } from '../../lib/plan'
+import type { Proof } from '../../lib/proof'
+import { proofOf } from '../../lib/prove'
 import type { PartLimits } from '../../lib/strain'
 import { type ToleranceProfile, TRIVIAL_FORGERIES } from '../../lib/tolerance'
 
@@ -49,4 +53,24 @@ export function handMadeProfile(
     forgeries: TRIVIAL_FORGERIES.map((name) => ({ name, sequences: 50, passedSequences: 0, minStrain: 100 })),
     ...change,
   }
+}
+
+/** A proof by another engine of nothing but zeros, and a profile under which any vectors pass. */
+export function zerosUnderLaxLimits(ours: ProofHeader, tokens: Uint32Array) {
+  const header: ProofHeader = { ...ours, numerics: 'llama.cpp', sampling: null, stop: null }
+  const plan = createPlan(header, tokens)
+  const zero = new Uint8Array(header.numKvHeads * header.headDim * 4) // of f32
+  const samples = [...plan.layers].flatMap(([layer, positions]) =>
+    [...positions].map((position) => ({ layer, position, k: zero, v: zero })),
+  )
+  const limits = { typicalError: 1, maxMeanScore: 1e6, maxMedianScore: 1e6, maxSampleScore: 1e6 }
+  const { modelDigest, tokenSampler, layerSampler } = header
+  const profile = handMadeProfile(header.numLayers, limits, {
+    modelDigest,
+    tokenSampler,
+    layerSampler,
+    minPositions: 1,
+  })
+  const proof: Proof = proofOf(header, tokens, plan, samples)
+  return { proof, profile }
 }

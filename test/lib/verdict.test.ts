@@ -44,8 +44,10 @@ function frame(claimed: Proof) {
   return { version: 1 as const, proofDigest: proofDigest(claimed), modelDigest, numerics, profile: null, replay: null }
 }
 
-function codesOf(claimed: Proof, verdict: Verdict, options?: CheckOptions) {
-  const { valid, problems } = checkVerdict(claimed, verdict, options)
+/** A verdict without replayed tokens is one that was to be so, unless `options` say otherwise. */
+function codesOf(claimed: Proof, verdict: Verdict, options: CheckOptions = {}) {
+  const told = verdict.replay === null ? { replay: 'none', ...options } : options
+  const { valid, problems } = checkVerdict(claimed, verdict, told)
   expect(valid).toBe(problems.length === 0)
   return problems.map(({ code }) => code).sort()
 }
@@ -242,6 +244,33 @@ test('custom samplers are needed where the proof names them', () => {
   expect(() => checkVerdict(custom, verdict)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
 })
 
+test('tokens that verify() replays by itself were to be replayed, unless the verifier was told otherwise', () => {
+  const found = (options?: CheckOptions) => checkVerdict(proof, accepted, options).problems.map(({ code }) => code)
+  for (const options of [undefined, {}, { replay: undefined }, { replay: 'all' }, { nonce: '00ff' }]) {
+    expect(found(options)).toEqual(['replay'])
+  }
+  expect(found({ replay: 'none' })).toEqual([])
+  const silent = handMadeProof(40, { sampling: null }).proof // nobody can replay these by default
+  const plain = { ...accepted, ...frame(silent), matched: indicesOfPlan(planOf(silent).plan) }
+  const verdict = { ...plain, samplesDigest: digestOf(silent.samples) }
+  expect(checkVerdict(silent, verdict).problems).toEqual([])
+  expect(checkVerdict(silent, verdict, { probabilityTest: true }).problems).toMatchObject([{ code: 'replay' }])
+})
+
+test('what is no proof, no verdict or no option is an error', () => {
+  const refused = (code: string, ...args: unknown[]) => {
+    const call = () => checkVerdict(...(args as Parameters<typeof checkVerdict>))
+    expect(call).toThrow(expect.objectContaining({ name: 'PocError', code }))
+  }
+  for (const junk of [null, undefined, 7, '', 'proof', {}, [], new Uint8Array(4), { header: {} }]) {
+    refused('INVALID_ARGUMENT', junk, accepted)
+    refused('VERDICT_MALFORMED', proof, junk)
+  }
+  for (const junk of [null, 7, '', { nonce: 5 }, { nonze: '01' }, { maxFlops: 1 }]) {
+    refused('INVALID_ARGUMENT', proof, accepted, junk)
+  }
+})
+
 describe('parseVerdict', () => {
   const changed = (path: (string | number)[], value: unknown): unknown => {
     const copy = structuredClone(rejected)
@@ -341,7 +370,7 @@ describe('verdicts on replayed tokens', () => {
   })
 
   test('honest ones are valid, and survive JSON', () => {
-    for (const verdict of [replayed, wrongTokens, improbable, changed(replayed, { positions: 1 })]) {
+    for (const verdict of [replayed, wrongTokens, improbable, changed(wrongTokens, { positions: 2 })]) {
       expect(codesOf(verdict === improbable ? silentProof : proof, verdict)).toEqual([])
       expect(parseVerdict(JSON.parse(JSON.stringify(verdict)))).toEqual(verdict)
     }

@@ -10,8 +10,7 @@ const { checkVerdict } = dist('check')
 const { createEvidence, parseEvidence } = dist('evidence')
 const { examine } = dist('examination')
 const { checkOptions } = dist('options')
-const { parseProfile } = dist('parse-profile')
-const { profileDigest } = dist('profile-signature')
+const { bareProfile, isSignedBy, profileDigest } = dist('profile-signature')
 const { REASONS_OF_STATUS } = dist('verdict')
 
 const DEMANDS = { replay: '1/8', replaySeed: 'ab', probabilityTest: true }
@@ -23,13 +22,14 @@ function demandsOf({ header, tokens, root, beacon }, i) {
   return [{}, { nonce, ...(beacon && { beacon, root }), ...DEMANDS }, { request }][i % 3]
 }
 
-const [{ proof: sketched, profile }] = COVERED.filter(({ proof }) => proof.header.form === 'sketch')
+const [{ proof: sketched, profile, signed: SIGNED }] = COVERED.filter(({ proof }) => proof.header.form === 'sketch')
 const underProfile = examine({ ...fittingModel(sketched.header), numerics: 'ieee32' }, sketched, { profile }).conclude()
 const examples = [
   ...JUDGED.flatMap(({ proof, verdicts }) =>
     verdicts.map((verdict, i) => plain(createEvidence(proof, verdict, demandsOf(proof, i)))),
   ),
   plain(createEvidence(sketched, underProfile, { replay: 'none' }, profile)),
+  plain(createEvidence(sketched, underProfile, {}, SIGNED)),
 ]
 const reasons = Object.values(REASONS_OF_STATUS).flat()
 const words = [...wordsOf(...examples), ...reasons, 'all', 'none', '1/4294967295', '0.333333333', '====']
@@ -47,8 +47,11 @@ function audit(proof, { verdict, demands, profile: given }) {
   ]
   const isOther = told.some(([asked, stated]) => asked !== undefined && asked !== stated)
   must(!(check?.valid && isOther && verdict.status === 'accepted'), 'no proof for another request is accepted')
-  const stated = given === null ? undefined : attempt(['INVALID_ARGUMENT'], () => parseProfile(given))
-  if (stated) must(profileDigest(stated).length === 64, 'a profile has a digest')
+  const stated = given && bareProfile(given)
+  if (stated) {
+    const isTrusted = isSignedBy(given, [SIGNED.publicKey])
+    must(!isTrusted || profileDigest(stated) === profileDigest(profile), 'no other profile has a trusted signature')
+  }
   attempt(MODEL_CODES, () => {
     checkOptions(demands)
     const again = examine(fittingModel(proof.header), proof, { ...demands, ...(stated && { profile: stated }) })

@@ -23,7 +23,9 @@ module.exports = fuzzTarget({
     if (!verdict) return
     must(isDeepStrictEqual(parseVerdict(verdict), verdict), 'a verdict that was read is one')
     const proof = proofs.get(verdict.proofDigest) ?? JUDGED[0].proof
-    const { valid, problems } = checkVerdict(proof, verdict, { nonce: proof.header.nonce, beacon: proof.beacon })
+    const { beacon, header } = proof
+    const told = { nonce: header.nonce, ...(beacon && { beacon }), replay: verdict.replay ? 'all' : 'none' }
+    const { valid, problems } = checkVerdict(proof, verdict, told)
     must(valid === (problems.length === 0), 'a verdict is valid or has problems')
     const listed = verdict.matched.length + verdict.mismatched.length + verdict.unchecked.length
     must(!valid || listed === numSamples.get(proof), 'a valid verdict lists every sample')
