@@ -30,7 +30,7 @@ export interface AttackOptions {
   /** Hex or any text: equal seeds give equal trials. */
   seed?: string
   /**
-   * Attacks to run, default all of the kit's: names of those, or your own, which stand in the first list of a report and
+   * Attacks to run, default all of the kit's: names of those, or your own, which stand in a report's first list and
    * count there.
    */
   attacks?: readonly (string | Attack)[]

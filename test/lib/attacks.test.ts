@@ -12,6 +12,7 @@ import {
   VERDICT_ATTACKS,
 } from '../../lib/attacks'
 import type { ProofHeader } from '../../lib/binding'
+import { planOf } from '../../lib/challenge'
 import { Model } from '../../lib/model'
 import { type VerifyOptions, verify } from '../../lib/verify'
 
@@ -116,6 +117,22 @@ test.each(['header-changed', 'header-restated'])('%s: every field is caught', as
   expect(report.attacks[0]).toMatchObject({ trials: 60, caught: 60, accepted: 0, undecided: 0 })
 }, 120000)
 
+test('samples-fewer leaves out one sample, samples-twice adds one', async () => {
+  const more: number[] = []
+  const verifier: Verifier = (proof, demands) => {
+    more.push(proof.samples.length - planOf(proof).plan.numSamples)
+    return verify(model, proof, demands)
+  }
+  for (const [name, difference] of [
+    ['samples-fewer', -1],
+    ['samples-twice', 1],
+  ] as const) {
+    more.length = 0
+    await runAttacks(model, { trials: 12, honest: 0, seed: 'one', attacks: [name], verifier })
+    expect(more).toEqual(Array(12).fill(difference))
+  }
+}, 60000)
+
 test('damaged bytes are refused or rejected, never accepted and never a crash', async () => {
   const attacks = ['bits-flipped', 'bytes-cut', 'bytes-added', 'bytes-at-random']
   const report = await runAttacks(model, { trials: 50, honest: 0, seed: 'bytes', attacks })
@@ -156,10 +173,11 @@ test('a verifier that looks at structure only lets every computed lie through', 
     const verdict = await verify(model, proof, { ...demands, maxFlops: 0 })
     return verdict.status === 'inconclusive' ? { ...verdict, status: 'accepted' } : verdict
   }
-  const attacks = ['model-int8', 'all-noise', 'bit-k', 'second-best', 'old-proof', 'prompt-token', 'stopped-early']
+  const computed = ['model-int8', 'all-noise', 'bit-k', 'second-best', 'sketch-unit', 'sketch-other-prompt']
+  const attacks = [...computed, 'old-proof', 'prompt-token', 'stopped-early']
   const report = await runAttacks(model, { trials: 3, honest: 5, seed: 'weaker', attacks, verifier })
-  for (const name of attacks.slice(0, 4)) expect(caughtOf(report, name)).toBe(0)
-  for (const name of attacks.slice(4)) expect(caughtOf(report, name)).toBe(3)
+  for (const name of computed) expect(caughtOf(report, name)).toBe(0)
+  for (const name of attacks.slice(computed.length)) expect(caughtOf(report, name)).toBe(3)
 }, 120000)
 
 test('a verifier that knows no request lets an old proof and another prompt through', async () => {
