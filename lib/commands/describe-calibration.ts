@@ -26,7 +26,7 @@ export function describeCalibration(found: Calibration, circumstances: Circumsta
     ['chunks', `other chunk sizes of this engine gave the same bits in ${exact.equal} of ${exact.tried}`],
     ['size', `${written.sampleBytes} bytes a sample, ${written.bytesPerToken.toFixed(2)} a token`],
   ]
-  const head = ['cheat', 'told apart', 'detected', 'at least', 'strain from', 'to', 'tokens needed', 'samples']
+  const head = ['cheat', 'told apart', 'detected', 'at least', 'strain from', 'to', 'tokens needed', 'samples needed']
   const rows = cheats.map((cheat) => [
     cheat.name,
     separation(cheat, honest.strain.max),
@@ -35,7 +35,7 @@ export function describeCalibration(found: Calibration, circumstances: Circumsta
     scale(cheat.strain.min),
     scale(cheat.strain.max),
     cheat.positionsNeeded === null ? 'more' : `${cheat.positionsNeeded + 1}`,
-    cheat.samplesNeeded === null ? 'more' : cheat.samplesNeeded.toFixed(1),
+    cheat.samplesNeeded === null ? 'more' : `${cheat.samplesNeeded}`,
   ])
   const forged = forgeries.map(({ name, sequences, passedSequences, minStrain }) => {
     return [name, `${passedSequences} of ${sequences}`, scale(minStrain)]
