@@ -87,7 +87,7 @@ export async function openLlama(gguf: string, options: LlamaOptions): Promise<Ll
   const sequences = createSequences(model, options)
   return {
     name: await nameOf(module, llama),
-    systemInfo: llama.systemInfo,
+    systemInfo: llama.systemInfo.replace(/[ |]+$/, ''),
     stateOf: (tokens, run) =>
       failing(async () => {
         const sequence = await sequences.of(run)

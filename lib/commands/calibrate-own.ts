@@ -50,7 +50,7 @@ export async function calibrateOwn(
     const variations: OwnVariation[] = []
     for (const [kept, recomputed] of pairs) {
       const honest = [withoutTokens(modelRows(`this engine, K and V kept in ${kept}`, model, kept, signal))]
-      const compared = { honest, cheats: cheats.sourcesFor(kept).map(withoutTokens), kvDtype: recomputed }
+      const compared = { honest, cheats: cheats.sourcesFor(kept, recomputed).map(withoutTokens), kvDtype: recomputed }
       const options = { generator: model.numerics, form, projections, ...compared, signal }
       const found = await withLines(session, `comparing ${kept} with ${recomputed}`, (onProgress) =>
         calibrate(model, texts, { ...options, onProgress }),

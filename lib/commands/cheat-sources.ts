@@ -10,8 +10,8 @@ import { checkSameShape, int8Rows, modelRows } from '../row-sources'
 import { temporaryFolder } from '../temporary-folder'
 
 export interface CheatSources {
-  /** All of them, by generators whose cache has this dtype. */
-  sourcesFor(kvDtype: KvDtype): RowSource[]
+  /** All of them, by generators whose cache has this dtype; the verifier's own dtype is no cheat. */
+  sourcesFor(kvDtype: KvDtype, verifierKvDtype?: KvDtype): RowSource[]
   /** Cheats that could not be made, and why. */
   left: string[]
   close(): Promise<void>
@@ -59,10 +59,10 @@ export async function cheatSources(
     await close()
     throw error
   }
-  const sourcesFor = (kvDtype: KvDtype) => [
+  const sourcesFor = (kvDtype: KvDtype, verifierKvDtype = kvDtype) => [
     ...models.map((one) => modelRows(one.name, one.model, kvDtype, signal)),
     ...(['f16', 'bf16'] as const)
-      .filter((dtype) => dtype !== kvDtype)
+      .filter((dtype) => dtype !== kvDtype && dtype !== verifierKvDtype)
       .map((dtype) => modelRows(`K and V kept in ${dtype}`, model, dtype, signal)),
     int8Rows(model, kvDtype, signal),
   ]
