@@ -4,7 +4,7 @@ import { checkRun } from './arguments'
 import { samplesNeeded } from './calibrate-samples'
 import { CalibrationRun } from './calibration-run'
 import { wrongValue } from './errors'
-import { CONFIDENCE, fitLimits, positionsNeeded, type ProofErrors, rejection } from './fit-limits'
+import { CONFIDENCE, DETECTION, fitLimits, positionsNeeded, type ProofErrors, rejection } from './fit-limits'
 import { strainOf, strainQuantiles } from './fit-limits'
 import type { KvDtype, KvSample } from './kv'
 import { integerIn } from './limits'
@@ -96,7 +96,8 @@ async function conclude(model: Model, options: CalibrateOptions, run: Calibratio
   const { over, maxShare } = rejection(worst)
   const lengths = triedLengths(run.lengths)
   const judged = { honest: run.honest.heldOut, cheats: run.cheats }
-  const samples = await samplesNeeded(layers, judged, maxShare, options.signal)
+  const maxHonestShare = Math.min(maxShare, 1 - DETECTION) // few sequences have a bound that allows too much
+  const samples = await samplesNeeded(layers, judged, maxHonestShare, options.signal)
   const evidence = {
     tokenGap: run.tokenGaps.conclude(headroom),
     honest: {

@@ -54,7 +54,7 @@ export interface CheatEvidence {
   positionsNeeded: number | null
   /**
    * Fewest samples, of 1, 2, 4, ..., at which 95 % of proofs that are cut to so many drawn ones are over the profile's
-   * limits, and no more of the honest ones than `maxFalseRejection`; null: with none of the numbers tried.
+   * limits, and of the honest ones no more than `maxFalseRejection` and 5 %; null: with none of the numbers tried.
    */
   samplesNeeded: number | null
 }
