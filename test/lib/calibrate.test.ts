@@ -180,6 +180,15 @@ test('the command says what is missing: other weights to compare with, or the en
   expect(await codeOf('--sequences', '39')).toBe('commander.invalidArgument')
 })
 
+test("llama.cpp's threads are one unless asked for, whatever the cores", () => {
+  const program = new Command()
+  const writer = { write: () => true }
+  addCalibrate(program, createSession([], { stdout: writer, stderr: writer }))
+  const [command] = program.commands
+  expect(command.opts()).toMatchObject({ llamaThreads: 1, llama: 'node-llama-cpp' })
+  expect(command.opts().threads).toBeUndefined()
+})
+
 test('without another engine, its own variations are measured, and what was left out is said', async () => {
   const missing = ['--gguf', 'model.gguf', '--llama', './no-such-engine.js']
   const { code, stdout, stderr } = await run([...SMALL, ...missing, '--kv-dtype', 'f32', '--json'])
