@@ -32,14 +32,14 @@ const SETTINGS = [
 ]
 
 const model = await Model.load(args.model, { threads: 1 })
-const engine = await openLlama(args.gguf, MAX_TOKENS, 1, args.llama)
+const engine = await openLlama(args.gguf, { capacity: MAX_TOKENS, threads: 1, location: args.llama })
 const texts = await textsOf(model)
 const results = []
 for (const { kvDtype, attention, forms } of SETTINGS) {
-  const { sources, close } = await cheatSources(model, { cheat: [], kvDtype, threads: 1 })
+  const { sourcesFor, close } = await cheatSources(model, { cheat: [], threads: 1 })
   const runs = FLASH[attention].map((flashAttention) => ({ kvDtype, flashAttention, batchSize: 512 }))
   const honest = runs.map((run) => llamaRows(engine, model, run)).map(remembered)
-  const cheats = sources.map(remembered)
+  const cheats = sourcesFor(kvDtype).map(remembered)
   for (const [i, form] of forms.entries()) {
     // Tokens do not depend on the form: they are chosen once a setting.
     const chosen = (all) => (i === 0 ? all : all.map(({ name, rows }) => ({ name, rows })))
@@ -57,7 +57,7 @@ const setup = {
   modelDigest: model.digest,
   sequences: numSequences,
   tokens: [MIN_TOKENS, MAX_TOKENS],
-  engine: engine.about,
+  engine: `${engine.name}, ${engine.systemInfo}`,
 }
 await engine.close()
 await model.close()

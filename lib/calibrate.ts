@@ -1,9 +1,10 @@
 // Calibration: how far honest engines are from this one, and what a verifier that allows for it still tells apart.
 
 import { checkRun } from './arguments'
+import { samplesNeeded } from './calibrate-samples'
 import { CalibrationRun } from './calibration-run'
 import { wrongValue } from './errors'
-import { CONFIDENCE, fitLimits, positionsNeeded, type ProofErrors, rejection } from './fit-limits'
+import { CONFIDENCE, DETECTION, fitLimits, positionsNeeded, type ProofErrors, rejection } from './fit-limits'
 import { strainOf, strainQuantiles } from './fit-limits'
 import type { KvDtype, KvSample } from './kv'
 import { integerIn } from './limits'
@@ -82,10 +83,10 @@ export async function calibrate(
   const fitted = sequences.filter((_, i) => i % 2 === 0)
   for (const tokens of fitted) await run.measure(tokens, 'fit', sequences.length)
   for (const tokens of heldOut) await run.measure(tokens, 'heldOut', sequences.length)
-  return conclude(model, options, run)
+  return await conclude(model, options, run)
 }
 
-function conclude(model: Model, options: CalibrateOptions, run: CalibrationRun): Calibration {
+async function conclude(model: Model, options: CalibrateOptions, run: CalibrationRun): Promise<Calibration> {
   const { numLayers } = model.config
   const { kvDtype = 'f32', headroom = 2, honest, cheats } = options
   const setLimits = (proofs: readonly ProofErrors[]) => fitLimits(proofs, numLayers, kvDtype, headroom)
@@ -94,6 +95,9 @@ function conclude(model: Model, options: CalibrateOptions, run: CalibrationRun):
   const worst = run.honest.heldOut.map((variants) => Math.max(...variants.map((one) => strainOf(layers, one))))
   const { over, maxShare } = rejection(worst)
   const lengths = triedLengths(run.lengths)
+  const judged = { honest: run.honest.heldOut, cheats: run.cheats }
+  const maxHonestShare = Math.min(maxShare, 1 - DETECTION) // few sequences have a bound that allows too much
+  const samples = await samplesNeeded(layers, judged, maxHonestShare, options.signal)
   const evidence = {
     tokenGap: run.tokenGaps.conclude(headroom),
     honest: {
@@ -109,15 +113,14 @@ function conclude(model: Model, options: CalibrateOptions, run: CalibrationRun):
       const proofs = run.cheats.map((all) => all[i])
       const strains = proofs.map((errors) => strainOf(layers, errors))
       const found = rejection(strains)
-      const needed = positionsNeeded(fitted, proofs, lengths, setLimits)
       return {
         name,
         sequences: proofs.length,
         detectedSequences: found.over,
         minDetection: found.minShare,
         strain: strainQuantiles(strains),
-        positionsNeeded: needed?.positions ?? null,
-        samplesNeeded: needed?.samples ?? null,
+        positionsNeeded: positionsNeeded(fitted, proofs, lengths, setLimits),
+        samplesNeeded: samples[i],
       }
     }),
     forgeries: [...run.forged].map(([name, proofs]) => {

@@ -100,8 +100,8 @@ export function positionsNeeded(
   cheat: readonly ProofErrors[],
   lengths: readonly number[],
   setLimits: (proofs: readonly ProofErrors[]) => LayerLimits[],
-): { positions: number; samples: number } | null {
-  let found: { positions: number; samples: number } | null = null
+): number | null {
+  let found: number | null = null
   for (const length of lengths) {
     const cut = (proofs: readonly ProofErrors[]) => {
       return proofs.map((errors) => errors.filter(({ position }) => position < length))
@@ -110,7 +110,7 @@ export function positionsNeeded(
     const proofs = cut(cheat)
     const detected = proofs.filter((errors) => strainOf(limits, errors) > 1).length
     if (detected < DETECTION * proofs.length) return found
-    found = { positions: length, samples: proofs.reduce((sum, errors) => sum + errors.length, 0) / proofs.length }
+    found = length
   }
   return found
 }

@@ -8,16 +8,16 @@ import { generate } from './generate'
 import { KV_DTYPE_BYTES, type KvDtype, type KvSample, samplesOf } from './kv'
 import type { Model } from './model'
 import type { Plan } from './plan'
-import { prefill } from './prefill'
+import { prefill, type PrefillOptions } from './prefill'
 import { valuesOf } from './relative-error'
 
 /** This engine with a model of the same shape, and K and V stored in `kvDtype`. */
-export function modelRows(name: string, model: Model, kvDtype: KvDtype): RowSource {
+export function modelRows(name: string, model: Model, kvDtype: KvDtype, signal?: AbortSignal): RowSource {
   return {
     name,
-    rows: async (tokens, plan) => ({ samples: await rowsOf(model, tokens, plan, kvDtype), kvDtype }),
+    rows: async (tokens, plan) => ({ samples: await rowsOf(model, tokens, plan, { kvDtype, signal }), kvDtype }),
     greedy: async (prompt, numTokens) => {
-      return (await generate(model, prompt, { maxNewTokens: numTokens, ignoreEos: true, kvDtype })).tokens
+      return (await generate(model, prompt, { maxNewTokens: numTokens, ignoreEos: true, kvDtype, signal })).tokens
     },
   }
 }
@@ -26,7 +26,7 @@ export function modelRows(name: string, model: Model, kvDtype: KvDtype): RowSour
 export function llamaRows(engine: LlamaEngine, model: Model, run: LlamaRun): RowSource {
   const attention = run.flashAttention ? 'flash attention' : 'plain attention'
   return {
-    name: `llama.cpp, ${attention}, batch ${run.batchSize}`,
+    name: `${engine.name}, ${attention}, batch ${run.batchSize}`,
     async rows(tokens, plan) {
       const bytes = await engine.stateOf(tokens.subarray(0, plan.numPositions), run)
       const state = readLlamaState(bytes, model.config)
@@ -40,11 +40,11 @@ export function llamaRows(engine: LlamaEngine, model: Model, run: LlamaRun): Row
  * Vectors that were rounded to int8 after the pass, one scale a vector. A generator whose cache is int8 has these
  * errors in the first layer and larger ones behind it, since its attention reads what was rounded.
  */
-export function int8Rows(model: Model, kvDtype: KvDtype): RowSource {
+export function int8Rows(model: Model, kvDtype: KvDtype, signal?: AbortSignal): RowSource {
   return {
     name: 'K and V rounded to int8',
     rows: async (tokens, plan) => {
-      const samples = await rowsOf(model, tokens, plan, kvDtype)
+      const samples = await rowsOf(model, tokens, plan, { kvDtype, signal })
       return {
         samples: samples.map((sample) => ({ ...sample, k: int8(sample.k, kvDtype), v: int8(sample.v, kvDtype) })),
         kvDtype: 'f32',
@@ -72,15 +72,16 @@ export async function isChunkingExact(
   tokens: Uint32Array,
   plan: Plan,
   kvDtype: KvDtype,
+  signal?: AbortSignal,
 ): Promise<boolean> {
-  const whole = await rowsOf(model, tokens, plan, kvDtype)
-  const parts = await rowsOf(model, tokens, plan, kvDtype, 16)
+  const whole = await rowsOf(model, tokens, plan, { kvDtype, signal })
+  const parts = await rowsOf(model, tokens, plan, { kvDtype, signal, chunkSize: 16 })
   return whole.every(({ k, v }, i) => Buffer.compare(k, parts[i].k) === 0 && Buffer.compare(v, parts[i].v) === 0)
 }
 
-async function rowsOf(model: Model, tokens: Uint32Array, plan: Plan, kvDtype: KvDtype, chunkSize?: number) {
+async function rowsOf(model: Model, tokens: Uint32Array, plan: Plan, options: PrefillOptions) {
   const samples: KvSample[] = []
-  for await (const layer of prefill(model, tokens, plan, { kvDtype, chunkSize })) samples.push(...samplesOf(layer))
+  for await (const layer of prefill(model, tokens, plan, options)) samples.push(...samplesOf(layer))
   return samples
 }
 

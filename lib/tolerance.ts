@@ -52,7 +52,10 @@ export interface CheatEvidence {
   strain: StrainQuantiles
   /** Fewest positions, of those tried, at which 95 % are detected by limits set at that length; null: at none. */
   positionsNeeded: number | null
-  /** Samples of K and V that a proof of so many positions has on average. */
+  /**
+   * Fewest samples, of 1, 2, 4, ..., at which 95 % of proofs that are cut to so many drawn ones are over the profile's
+   * limits, and of the honest ones no more than `maxFalseRejection` and 5 %; null: with none of the numbers tried.
+   */
   samplesNeeded: number | null
 }
 

@@ -1,11 +1,11 @@
 // Runs a GGUF file in llama.cpp through node-llama-cpp, which is the user's to install, and takes the KV cache over.
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { PocError } from '../errors'
 import type { KvDtype } from '../kv'
+import { temporaryFolder } from '../temporary-folder'
 
 /** How llama.cpp computes; all of these are honest, and none gives the same bits as another. */
 export interface LlamaRun {
@@ -16,8 +16,10 @@ export interface LlamaRun {
 }
 
 export interface LlamaEngine {
-  /** node-llama-cpp's version and the instruction sets that llama.cpp uses. */
-  readonly about: string
+  /** llama.cpp with its release, and node-llama-cpp with its version, as far as they are known. */
+  readonly name: string
+  /** The instruction sets that llama.cpp uses. */
+  readonly systemInfo: string
   /** Evaluates tokens from the start and gives the bytes of `saveStateToFile`. */
   stateOf(tokens: Uint32Array, run: LlamaRun): Promise<Uint8Array>
   /** Prompt and `numTokens` tokens more, the likeliest each time. */
@@ -29,9 +31,11 @@ export interface LlamaEngine {
 interface LlamaModule {
   getLlama(options: object): Promise<Llama>
   LlamaLogLevel: { error: unknown }
+  getModuleVersion?(): Promise<string>
 }
 interface Llama {
   systemInfo: string
+  llamaCppRelease?: { release?: string }
   loadModel(options: object): Promise<LlamaModel>
   dispose(): Promise<void>
 }
@@ -52,61 +56,79 @@ interface LlamaSequence {
 
 const GGML_TYPE: Readonly<Record<KvDtype, string>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' }
 
+export interface LlamaOptions {
+  /** Most positions of a sequence. */
+  capacity: number
+  /** llama.cpp's threads wait for one another by spinning: more than idle cores take far longer than one. */
+  threads: number
+  /** node-llama-cpp's name, or the path of its entry file where Node does not find it by name. */
+  location?: string
+  /** Aborted, what is under way rejects with its reason. */
+  signal?: AbortSignal
+}
+
 /**
  * Opens a GGUF file on the CPU.
  *
- * @param location - node-llama-cpp's name, or the path of its entry file where Node does not find it by name.
  * @throws {PocError} BACKEND_UNAVAILABLE where the package is missing or does not load, BACKEND_FAILED
  */
-export async function openLlama(
-  gguf: string,
-  capacity: number,
-  threads: number,
-  location = 'node-llama-cpp',
-): Promise<LlamaEngine> {
-  const { getLlama, LlamaLogLevel } = await load(location)
-  const llama = await failing(() =>
-    getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: threads }),
-  )
-  const model = await failing(() => llama.loadModel({ modelPath: resolve(gguf), gpuLayers: 0 })).catch(
-    async (error) => {
-      await llama.dispose()
-      throw error
-    },
-  )
-  const folder = await mkdtemp(join(tmpdir(), 'poc-llama-'))
-  const sequences = createSequences(model, capacity, threads)
+export async function openLlama(gguf: string, options: LlamaOptions): Promise<LlamaEngine> {
+  const { threads, location = 'node-llama-cpp', signal } = options
+  const module = await load(location)
+  const failing = <T>(work: () => Promise<T>) => failingOf(work, signal)
+  const { error: logLevel } = module.LlamaLogLevel
+  const llama = await failing(() => module.getLlama({ gpu: false, build: 'never', logLevel, maxThreads: threads }))
+  const file = { modelPath: resolve(gguf), gpuLayers: 0, loadSignal: signal }
+  const model = await failing(() => llama.loadModel(file)).catch(async (error) => {
+    await llama.dispose()
+    throw error
+  })
+  const folder = await temporaryFolder('poc-llama-')
+  const sequences = createSequences(model, options)
   return {
-    about: `node-llama-cpp, ${llama.systemInfo}`,
+    name: await nameOf(module, llama),
+    systemInfo: llama.systemInfo.replace(/[ |]+$/, ''),
     stateOf: (tokens, run) =>
       failing(async () => {
         const sequence = await sequences.of(run)
         await sequence.evaluateWithoutGeneratingNewTokens(Array.from(tokens))
-        const file = join(folder, 'state')
-        await sequence.saveStateToFile(file)
-        return new Uint8Array(await readFile(file))
+        const state = join(folder.path, 'state')
+        await sequence.saveStateToFile(state)
+        return new Uint8Array(await readFile(state))
       }),
     greedy: (prompt, numTokens, run) =>
       failing(async () => {
         const sequence = await sequences.of(run)
         const tokens = Array.from(prompt)
         for await (const token of sequence.evaluate([...tokens], { temperature: 0, yieldEogToken: true })) {
+          signal?.throwIfAborted()
           tokens.push(token)
           if (tokens.length === prompt.length + numTokens) break
         }
         return Uint32Array.from(tokens)
       }),
     async close() {
-      await sequences.close()
-      await model.dispose()
-      await llama.dispose()
-      await rm(folder, { recursive: true, force: true })
+      try {
+        await sequences.close()
+        await model.dispose()
+        await llama.dispose()
+      } finally {
+        await folder.remove()
+      }
     },
   }
 }
 
+/** Printable ASCII, as a profile takes it. */
+async function nameOf({ getModuleVersion }: LlamaModule, { llamaCppRelease }: Llama): Promise<string> {
+  const version = await getModuleVersion?.()
+  const release = llamaCppRelease?.release
+  const name = `llama.cpp${release ? ` ${release}` : ''}${version ? ` (node-llama-cpp ${version})` : ''}`
+  return name.replace(/[^\x20-\x7e]/g, '?').slice(0, 200)
+}
+
 /** One context a setting, whose only sequence is handed out emptied. */
-function createSequences(model: LlamaModel, capacity: number, threads: number) {
+function createSequences(model: LlamaModel, { capacity, threads, signal }: LlamaOptions) {
   const contexts = new Map<string, { context: LlamaContext; sequence: LlamaSequence }>()
   return {
     async of({ kvDtype, flashAttention, batchSize }: LlamaRun): Promise<LlamaSequence> {
@@ -116,7 +138,7 @@ function createSequences(model: LlamaModel, capacity: number, threads: number) {
         const type = GGML_TYPE[kvDtype]
         const cache = { experimentalKvCacheKeyType: type, experimentalKvCacheValueType: type }
         const work = { contextSize: capacity, batchSize, flashAttention, threads: { ideal: threads, min: threads } }
-        const context = await model.createContext({ ...work, ...cache, sequences: 1 })
+        const context = await model.createContext({ ...work, ...cache, sequences: 1, createSignal: signal })
         open = { context, sequence: context.getSequence() }
         contexts.set(key, open)
       }
@@ -142,10 +164,12 @@ async function load(location: string): Promise<LlamaModule> {
   }
 }
 
-async function failing<T>(work: () => Promise<T>): Promise<T> {
+async function failingOf<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  signal?.throwIfAborted()
   try {
     return await work()
   } catch (cause) {
+    signal?.throwIfAborted()
     const received = cause instanceof Error ? cause.message : String(cause)
     throw new PocError('BACKEND_FAILED', `llama.cpp failed: ${received}`, { where: 'llama.cpp', received, cause })
   }

@@ -12,13 +12,21 @@ import { type LlamaState, llamaSamples } from './llama-state'
 export const LLAMA_NUMERICS = 'llama.cpp'
 
 /**
- * The header of a proof by llama.cpp, from one for the same model and request by this engine. How tokens were chosen is
- * not stated: llama.cpp's samplers are not those that a verifier could let choose again.
+ * The header of a proof by llama.cpp, from one for the same model and request by this engine. What it states of
+ * sampling and stopping stays. Greedy choice is what a verifier can let choose again, within the profile's limit on
+ * token gaps; llama.cpp draws by random numbers of its own, so that at other temperatures `sampling` must be null.
  *
  * @param header - Of {@link proofHeader}, in challenge mode `context`.
+ * @throws {PocError} INVALID_ARGUMENT where sampling is stated at another temperature than 0: dropping it in silence
+ *   would make a proof without replay of one for which it was asked.
  */
 export function llamaHeader(header: ProofHeader, state: Pick<LlamaState, 'kvDtype'>): ProofHeader {
-  return { ...header, numerics: LLAMA_NUMERICS, kvDtype: state.kvDtype, sampling: null, stop: null }
+  const { sampling } = header
+  if (sampling !== null && sampling.temperature !== 0) {
+    const expected = "0 (greedy), or sampling null: llama.cpp's random choices cannot be made again"
+    throw wrongValue('INVALID_ARGUMENT', 'header.sampling.temperature', expected, sampling.temperature)
+  }
+  return { ...header, numerics: LLAMA_NUMERICS, kvDtype: state.kvDtype }
 }
 
 /**

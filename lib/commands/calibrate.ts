@@ -1,32 +1,31 @@
 // poc calibrate: how far llama.cpp is from this engine on a model, and which cheats a verifier still tells apart.
 
 import { readFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import { type LlamaEngine, openLlama } from '../adapters/node-llama-cpp'
 import { LLAMA_NUMERICS } from '../adapters/prove-llama-state'
 import { type Calibration, calibrate } from '../calibrate'
 import { PocError, wrongValue } from '../errors'
-import { generate } from '../generate'
 import type { KvDtype } from '../kv'
 import type { Model } from '../model'
-import { createPlan } from '../plan'
 import { publicKeyOf, signProfile } from '../profile-signature'
-import { proofHeader } from '../prove'
-import { isChunkingExact, llamaRows } from '../row-sources'
+import { llamaRows } from '../row-sources'
 import { sketchPartBytes } from '../sketch'
+import { calibrateOwn } from './calibrate-own'
+import { countExact, textsOf, withLines } from './calibrate-texts'
 import { cheatSources } from './cheat-sources'
 import { describeCalibration } from './describe-calibration'
 import { EXIT_INVALID } from './exit'
 import { addJsonFlag, addModelFlags, integer, type ModelFlags } from './flags'
 import { checkWritable, writeAtomically } from './output'
-import { print, type Session, withProgress } from './session'
+import { print, type Session } from './session'
 import { withModel } from './with-model'
 
 export interface CalibrateFlags extends ModelFlags {
   gguf?: string
   llama: string
+  llamaThreads: number
   sequences: number
   minTokens: number
   maxTokens: number
@@ -43,8 +42,9 @@ export function addCalibrate(program: Command, session: Session): void {
     .command('calibrate')
     .description('measure how far another engine is from this one, and write a tolerance profile')
   addModelFlags(command)
-    .option('--gguf <file>', 'the same weights for llama.cpp')
+    .option('--gguf <file>', 'the same weights for llama.cpp; without it, only variations of this engine are measured')
     .option('--llama <module>', 'node-llama-cpp, or the path of its entry file', 'node-llama-cpp')
+    .option('--llama-threads <n>', 'threads of llama.cpp, which spin: no more than idle cores', integer(1, 1024), 1)
     .option(
       '--sequences <n>',
       'texts of the model that are compared; half of them set the limits',
@@ -64,18 +64,32 @@ export function addCalibrate(program: Command, session: Session): void {
 
 async function runCalibrate(session: Session, flags: CalibrateFlags): Promise<void> {
   if (flags.out) await checkWritable(flags.out)
-  if (!flags.gguf) throw nothingToCompare()
-  const { gguf, minTokens, maxTokens } = flags
+  const { minTokens, maxTokens } = flags
+  if (!flags.gguf && (flags.out ?? flags.key) !== undefined) throw nothingToCompare()
   if (minTokens > maxTokens) throw wrongValue('INVALID_ARGUMENT', '--min-tokens', `at most ${maxTokens}`, minTokens)
   const pem = flags.key === undefined ? undefined : await readKey(flags.key)
   await withModel(session, flags, async (model) => {
-    const engine = await openLlama(gguf, maxTokens, flags.threads ?? availableParallelism(), flags.llama)
+    const engine = await engineOf(session, flags)
+    if (typeof engine === 'string') return await calibrateOwn(session, flags, model, engine)
     try {
       await withEngine(session, flags, model, engine, pem)
     } finally {
       await engine.close()
     }
   })
+}
+
+/** llama.cpp, or why it is left out; a profile that was asked for cannot be made without it. */
+async function engineOf({ signal }: Session, flags: CalibrateFlags): Promise<LlamaEngine | string> {
+  const { gguf, maxTokens: capacity, llamaThreads: threads, llama: location, out, key } = flags
+  if (!gguf) return 'llama.cpp, for no --gguf was given'
+  try {
+    return await openLlama(gguf, { capacity, threads, location, signal })
+  } catch (error) {
+    const isMissing = error instanceof PocError && error.code === 'BACKEND_UNAVAILABLE'
+    if (!isMissing || (out ?? key) !== undefined) throw error
+    return `llama.cpp, for ${error.message}`
+  }
 }
 
 async function withEngine(
@@ -87,22 +101,22 @@ async function withEngine(
 ): Promise<void> {
   const { kvDtype, form, projections } = flags
   const { signal } = session
-  const cheats = await cheatSources(model, flags)
+  const cheats = await cheatSources(model, { ...flags, signal })
   try {
-    const sequences = await withProgress(session, 'generating', (onProgress) =>
-      textsOf(model, flags, session, onProgress),
-    )
-    const exact = await countExact(model, sequences, kvDtype)
+    const sequences = await textsOf(model, flags, session)
+    const exact = await countExact(model, sequences, kvDtype, session)
     const honest = [
       { kvDtype, flashAttention: true, batchSize: 512 },
       { kvDtype, flashAttention: true, batchSize: 32 },
       { kvDtype, flashAttention: false, batchSize: 512 },
     ].map((run) => llamaRows(engine, model, run))
-    const compared = { generator: LLAMA_NUMERICS, honest, cheats: cheats.sources, kvDtype, form, projections }
-    const found = await withProgress(session, 'comparing', (onProgress) =>
+    const sources = { honest, cheats: cheats.sourcesFor(kvDtype) }
+    const compared = { generator: LLAMA_NUMERICS, ...sources, kvDtype, form, projections }
+    const found = await withLines(session, 'comparing', (onProgress) =>
       calibrate(model, sequences, { ...compared, signal, onProgress }),
     )
-    await report(session, flags, model, found, { exact, engine: engine.about, left: cheats.left }, pem)
+    const about = `${engine.name}, ${engine.systemInfo}`
+    await report(session, flags, model, found, { exact, engine: about, left: cheats.left }, pem)
   } finally {
     await cheats.close()
   }
@@ -148,38 +162,8 @@ async function report(
 }
 
 function nothingToCompare(): PocError {
-  const expected = 'given: limits are of another engine, and the one that can be run here is llama.cpp'
+  const expected =
+    'given with --out and --key: limits are of another engine, and the one that can be run here is llama.cpp'
   const message = `--gguf must be ${expected}. Proofs of this engine need no profile: they are compared bit for bit`
   return new PocError('INVALID_ARGUMENT', message, { where: '--gguf', expected, received: 'nothing' })
-}
-
-/** The model's own texts, each by a seed of its own, lengths and temperatures spread over their ranges. */
-async function textsOf(
-  model: Model,
-  { sequences, minTokens, maxTokens, kvDtype }: CalibrateFlags,
-  { signal }: Session,
-  onProgress: (fraction: number) => void,
-): Promise<Uint32Array[]> {
-  const bos = model.config.bosTokenId ?? 0
-  const texts: Uint32Array[] = []
-  for (let i = 0; i < sequences; i++) {
-    const share = ((i * 7) % sequences) / Math.max(1, sequences - 1) // lengths and halves must not go together
-    const length = minTokens + Math.round(share * (maxTokens - minTokens))
-    const seed = Buffer.from(`calibrate ${i}`).toString('hex')
-    const temperature = 0.7 + (i % 4) / 10
-    const options = { maxNewTokens: length - 1, ignoreEos: true, temperature, seed, kvDtype, signal }
-    texts.push((await generate(model, [bos], options)).tokens)
-    onProgress((i + 1) / sequences)
-  }
-  return texts
-}
-
-async function countExact(model: Model, sequences: readonly Uint32Array[], kvDtype: KvDtype) {
-  const some = sequences.slice(0, 10)
-  let equal = 0
-  for (const tokens of some) {
-    const plan = createPlan(proofHeader(model, 1, { kvDtype }), tokens)
-    if (await isChunkingExact(model, tokens, plan, kvDtype)) equal++
-  }
-  return { equal, tried: some.length }
 }

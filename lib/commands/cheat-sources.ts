@@ -1,7 +1,5 @@
 // The cheats that a calibration tries: models that were given, copies with rounded weights, and rounded caches.
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { CHANGES, roundedTo, type WeightChange, writeChangedModel } from '../attacks'
 import type { RowSource } from '../calibrate'
@@ -9,9 +7,11 @@ import { PocError } from '../errors'
 import type { KvDtype } from '../kv'
 import { Model } from '../model'
 import { checkSameShape, int8Rows, modelRows } from '../row-sources'
+import { temporaryFolder } from '../temporary-folder'
 
 export interface CheatSources {
-  sources: RowSource[]
+  /** All of them, by generators whose cache has this dtype; the verifier's own dtype is no cheat. */
+  sourcesFor(kvDtype: KvDtype, verifierKvDtype?: KvDtype): RowSource[]
   /** Cheats that could not be made, and why. */
   left: string[]
   close(): Promise<void>
@@ -30,39 +30,41 @@ async function isChanged(dir: string, copy: string, change: WeightChange): Promi
   }
 }
 
-/** Opens every cheat; `close` frees their models and removes the copies. */
+/** Opens every cheat's model; `close` frees them and removes the copies. */
 export async function cheatSources(
   model: Model,
-  { cheat, kvDtype, threads }: { cheat: readonly string[]; kvDtype: KvDtype; threads?: number },
+  { cheat, threads, signal }: { cheat: readonly string[]; threads?: number; signal?: AbortSignal },
 ): Promise<CheatSources> {
-  const folder = await mkdtemp(join(tmpdir(), 'poc-cheats-'))
-  const models: Model[] = []
+  const folder = await temporaryFolder('poc-cheats-')
+  const models: { name: string; model: Model }[] = []
+  const left: string[] = []
   const close = async () => {
-    for (const one of models) await one.close()
-    await rm(folder, { recursive: true, force: true })
+    for (const one of models) await one.model.close()
+    await folder.remove()
   }
-  const load = async (name: string, dir: string): Promise<RowSource> => {
-    const other = await Model.load(dir, { threads })
-    models.push(other)
+  const load = async (name: string, dir: string) => {
+    const other = await Model.load(dir, { threads, signal })
+    models.push({ name, model: other })
     checkSameShape(model, other)
-    return modelRows(name, other, kvDtype)
   }
   try {
-    const sources: RowSource[] = []
-    const left: string[] = []
-    for (const dir of cheat) sources.push(await load(`model ${basename(dir)}`, dir))
+    for (const dir of cheat) await load(`model ${basename(dir)}`, dir)
     for (const [rounding, change] of Object.entries(ROUNDINGS)) {
-      const copy = join(folder, rounding)
-      if (await isChanged(model.path, copy, change)) sources.push(await load(`weights rounded to ${rounding}`, copy))
+      signal?.throwIfAborted()
+      const copy = join(folder.path, rounding)
+      if (await isChanged(model.path, copy, change)) await load(`weights rounded to ${rounding}`, copy)
       else left.push(`weights rounded to ${rounding}: the model's own dtype is no wider`)
     }
-    for (const dtype of ['f16', 'bf16'] as const) {
-      if (kvDtype === 'f32' || dtype !== kvDtype) sources.push(modelRows(`K and V kept in ${dtype}`, model, dtype))
-    }
-    sources.push(int8Rows(model, kvDtype))
-    return { sources, left, close }
   } catch (error) {
     await close()
     throw error
   }
+  const sourcesFor = (kvDtype: KvDtype, verifierKvDtype = kvDtype) => [
+    ...models.map((one) => modelRows(one.name, one.model, kvDtype, signal)),
+    ...(['f16', 'bf16'] as const)
+      .filter((dtype) => dtype !== kvDtype && dtype !== verifierKvDtype)
+      .map((dtype) => modelRows(`K and V kept in ${dtype}`, model, dtype, signal)),
+    int8Rows(model, kvDtype, signal),
+  ]
+  return { sourcesFor, left, close }
 }

@@ -3,6 +3,7 @@
 import type { Calibration } from '../calibrate'
 import type { CheatEvidence } from '../tolerance'
 import type { Circumstances } from './calibrate'
+import type { ExactChunks, OwnVariation } from './calibrate-own'
 import { listing, percent, table } from './table'
 
 interface Written {
@@ -13,7 +14,7 @@ interface Written {
 }
 
 export function describeCalibration(found: Calibration, circumstances: Circumstances, written: Written): string {
-  const { honest, cheats, forgeries, profile } = found
+  const { honest, forgeries, profile } = found
   const { exact, engine, left } = circumstances
   const confidence = percent(honest.confidence)
   const rejected = `${honest.rejectedSequences} of ${honest.heldOutSequences} held-out sequences`
@@ -26,7 +27,21 @@ export function describeCalibration(found: Calibration, circumstances: Circumsta
     ['chunks', `other chunk sizes of this engine gave the same bits in ${exact.equal} of ${exact.tried}`],
     ['size', `${written.sampleBytes} bytes a sample, ${written.bytesPerToken.toFixed(2)} a token`],
   ]
-  const head = ['cheat', 'told apart', 'detected', 'at least', 'strain from', 'to', 'tokens needed', 'samples']
+  const forged = forgeries.map(({ name, sequences, passedSequences, minStrain }) => {
+    return [name, `${passedSequences} of ${sequences}`, scale(minStrain)]
+  })
+  return [
+    listing(entries),
+    cheatTable(found),
+    table([['trivial forgery', 'passed', 'strain from'], ...forged], [1, 2]),
+    ...tokenTables(found),
+    ...left.map((reason) => `not tried: ${reason}`),
+    profile ? outcome(written.file) : 'refused: a profile that a trivial forgery passes is none',
+  ].join('\n\n')
+}
+
+function cheatTable({ cheats, honest }: Pick<Calibration, 'cheats' | 'honest'>): string {
+  const head = ['cheat', 'told apart', 'detected', 'at least', 'strain from', 'to', 'tokens needed', 'samples needed']
   const rows = cheats.map((cheat) => [
     cheat.name,
     separation(cheat, honest.strain.max),
@@ -35,18 +50,37 @@ export function describeCalibration(found: Calibration, circumstances: Circumsta
     scale(cheat.strain.min),
     scale(cheat.strain.max),
     cheat.positionsNeeded === null ? 'more' : `${cheat.positionsNeeded + 1}`,
-    cheat.samplesNeeded === null ? 'more' : cheat.samplesNeeded.toFixed(1),
+    cheat.samplesNeeded === null ? 'more' : `${cheat.samplesNeeded}`,
   ])
-  const forged = forgeries.map(({ name, sequences, passedSequences, minStrain }) => {
-    return [name, `${passedSequences} of ${sequences}`, scale(minStrain)]
+  return table([head, ...rows], [2, 3, 4, 5, 6, 7])
+}
+
+/** Variations of this engine alone. */
+export function describeOwn(told: {
+  leftOut: string[]
+  exact: ExactChunks[]
+  variations: OwnVariation[]
+  left: string[]
+}): string {
+  const exact = told.exact.map(({ kvDtype, equal, tried }): [string, string] => {
+    return [`chunks, ${kvDtype}`, `other chunk sizes gave the same bits in ${equal} of ${tried}`]
+  })
+  const blocks = told.variations.flatMap((one) => {
+    const { generatorKvDtype, verifierKvDtype, typicalError, honest } = one
+    const range = typicalError ? [typicalError.least, typicalError.greatest].map((e) => e.toExponential(1)) : ['none']
+    const rejected = `${honest.rejectedSequences} of ${honest.heldOutSequences} held-out sequences`
+    const entries: [string, string][] = [
+      ['K and V', `kept in ${generatorKvDtype}, recomputed in ${verifierKvDtype}`],
+      ['typical error', range.join(' to ')],
+      ['rejected', `${rejected}; at most ${percent(honest.maxFalseRejection)}`],
+    ]
+    return [listing(entries), cheatTable(one)]
   })
   return [
-    listing(entries),
-    table([head, ...rows], [2, 3, 4, 5, 6, 7]),
-    table([['trivial forgery', 'passed', 'strain from'], ...forged], [1, 2]),
-    ...tokenTables(found),
-    ...left.map((reason) => `not tried: ${reason}`),
-    profile ? outcome(written.file) : 'refused: a profile that a trivial forgery passes is none',
+    listing([...told.leftOut.map((reason): [string, string] => ['left out', reason]), ...exact]),
+    ...blocks,
+    ...told.left.map((reason) => `not tried: ${reason}`),
+    'no profile: limits are of another engine, and none was run. Proofs of this one are compared bit for bit',
   ].join('\n\n')
 }
 

@@ -1,5 +1,7 @@
 // What a calibration concludes from engines whose errors are known: vectors of a real model, moved by stated amounts.
 import { createHash } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
 import { type Calibration, type CalibrateOptions, calibrate, type RowSource } from '../../lib/calibrate'
@@ -86,7 +88,8 @@ test.each([
   expect(far).toMatchObject({ name: 'far', sequences: 20, detectedSequences: 20 })
   expect(far.positionsNeeded).not.toBeNull()
   expect(near.detectedSequences).toBeLessThan(10)
-  expect(near.positionsNeeded).toBeNull()
+  expect(far.samplesNeeded).toBeLessThanOrEqual(4)
+  expect([near.positionsNeeded, near.samplesNeeded]).toEqual([null, null])
   // Uniform noise of up to s moves a vector by about s / sqrt(3) of its norm; two engines, of s and s / 2.
   const expected = (1e-4 * 0.75) / Math.sqrt(3)
   const limits = profile.layers[model.config.numLayers - 1].k
@@ -143,25 +146,93 @@ test("too few sequences, no honest engine, and rows that are not the plan's are 
   await expect(calibrate(model, texts, optionsOf({ signal: AbortSignal.abort(reason) }))).rejects.toBe(reason)
 })
 
-/** Runs the command alone; gives the error's code. */
-async function codeOf(...args: string[]): Promise<unknown> {
+/** Runs the command alone; gives the error's code, and what was written. */
+async function run(args: string[], onWrite: (text: string) => void = () => {}, signal?: AbortSignal) {
   const argv = ['calibrate', '--model', tiny, ...args]
-  const write = () => true
-  const program = new Command().exitOverride().configureOutput({ writeErr: write })
-  addCalibrate(program, createSession(argv, { stdout: { write }, stderr: { write } }))
-  return await program.parseAsync(argv, { from: 'user' }).then(
+  const written = { stdout: '', stderr: '' }
+  const writer = (name: 'stdout' | 'stderr') => ({
+    write: (text: string) => {
+      written[name] += text
+      onWrite(text)
+    },
+  })
+  const program = new Command().exitOverride().configureOutput({ writeErr: () => {} })
+  addCalibrate(program, createSession(argv, { stdout: writer('stdout'), stderr: writer('stderr'), signal }))
+  const code = await program.parseAsync(argv, { from: 'user' }).then(
     () => 'none',
-    (error) => error.code,
+    (error) => error.code ?? error,
   )
+  return { code, ...written }
 }
 
+const codeOf = async (...args: string[]) => (await run(args)).code
+const SMALL = ['--sequences', '40', '--min-tokens', '40', '--max-tokens', '44']
+const ownFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('poc-cheats-'))
+
 test('the command says what is missing: other weights to compare with, or the engine that runs them', async () => {
-  expect(await codeOf()).toBe('INVALID_ARGUMENT')
-  expect(await codeOf('--gguf', 'model.gguf', '--llama', './no-such-engine.js')).toBe('BACKEND_UNAVAILABLE')
+  expect(await codeOf('--key', 'key.pem')).toBe('INVALID_ARGUMENT')
+  const out = ['--out', path.join(tmpdir(), 'no-profile.json')]
+  expect(await codeOf(...out)).toBe('INVALID_ARGUMENT')
+  expect(await codeOf(...out, '--gguf', 'model.gguf', '--llama', './no-such-engine.js')).toBe('BACKEND_UNAVAILABLE')
   expect(await codeOf('--gguf', 'model.gguf', '--key', 'no-such-key.pem')).toBe('FILE_NOT_FOUND')
   expect(await codeOf('--gguf', 'model.gguf', '--key', __filename)).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--gguf', 'model.gguf', '--min-tokens', '300')).toBe('INVALID_ARGUMENT')
   expect(await codeOf('--sequences', '39')).toBe('commander.invalidArgument')
+})
+
+test("llama.cpp's threads are one unless asked for, whatever the cores", () => {
+  const program = new Command()
+  const writer = { write: () => true }
+  addCalibrate(program, createSession([], { stdout: writer, stderr: writer }))
+  const [command] = program.commands
+  expect(command.opts()).toMatchObject({ llamaThreads: 1, llama: 'node-llama-cpp' })
+  expect(command.opts().threads).toBeUndefined()
+})
+
+test('without another engine, its own variations are measured, and what was left out is said', async () => {
+  const missing = ['--gguf', 'model.gguf', '--llama', './no-such-engine.js']
+  const { code, stdout, stderr } = await run([...SMALL, ...missing, '--kv-dtype', 'f32', '--json'])
+  expect(code).toBe('none')
+  const found = JSON.parse(stdout)
+  expect(found.profile).toBeNull()
+  expect(found.leftOut[0]).toMatch(/no-such-engine.js must be installed/)
+  expect(stderr).toContain('left out: llama.cpp')
+  expect(stderr).toMatch(/generating 0 %\n.*generating 100 %\n.*comparing f16 with f32 0 %\n/s)
+  expect(found.exact).toEqual(['f32', 'f16', 'bf16'].map((kvDtype) => ({ kvDtype, equal: 10, tried: 10 })))
+  const directions = found.variations.map((one: Record<string, string>) => [one.generatorKvDtype, one.verifierKvDtype])
+  expect(directions).toEqual([
+    ['f16', 'f32'],
+    ['f32', 'f16'],
+    ['bf16', 'f32'],
+    ['f32', 'bf16'],
+  ])
+  // Kept in f32 and recomputed in f16: rounding to f16 is what the verifier does itself, and no cheat.
+  expect(found.variations[1].cheats.map(({ name }: { name: string }) => name)).toEqual([
+    'weights rounded to int8',
+    'K and V kept in bf16',
+    'K and V rounded to int8',
+  ])
+  // Rounding to p bits moves a value by up to 2^-p of it: 2^-11 in f16, 2^-8 in bf16, and all of it is in layer 0.
+  for (const [i, unit] of [2 ** -11, 2 ** -11, 2 ** -8, 2 ** -8].entries()) {
+    expect(found.variations[i].typicalError.least).toBeGreaterThan(unit / 10)
+    expect(found.variations[i].typicalError.least).toBeLessThan(unit)
+    expect(found.variations[i].honest).toMatchObject({ fittedSequences: 20, heldOutSequences: 20 })
+  }
+})
+
+test('an interrupted run leaves no folder behind', async () => {
+  const before = ownFolders()
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  let during: string[] = []
+  const onWrite = (text: string) => {
+    if (!text.includes('comparing')) return
+    during = ownFolders()
+    controller.abort(reason)
+  }
+  expect((await run(SMALL, onWrite, controller.signal)).code).toBe(reason)
+  expect(during.length).toBeGreaterThan(before.length)
+  expect(ownFolders().filter((name) => during.includes(name) && !before.includes(name))).toEqual([])
 })
 
 test("greedy tokens of the model's own have no gap, and another token the difference of its logit", async () => {

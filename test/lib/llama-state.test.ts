@@ -13,6 +13,8 @@ import { prefill } from '../../lib/prefill'
 import { decodeProof, encodeProof } from '../../lib/proof'
 import { proofHeader } from '../../lib/prove'
 import { relativeError, valuesOf } from '../../lib/relative-error'
+import { verify } from '../../lib/verify'
+import { handMadeProfile } from './hand-made-profile'
 import { HEADER } from './hand-made-proof'
 
 // A builder of the file from its description, knowing nothing of the reader.
@@ -212,7 +214,7 @@ test('a proof from a saved state holds its vectors, at the places that the plan 
   const samplers = { tokenSampler: 'all', layerSampler: 'fixed:0,2' } as const
   const stated = { ...HEADER, headDim, numKvHeads, numLayers, ...samplers, promptLength: 1 }
   const header = llamaHeader(stated, state)
-  expect(header).toMatchObject({ numerics: 'llama.cpp', kvDtype: 'f16', sampling: null, stop: null })
+  expect(header).toMatchObject({ numerics: 'llama.cpp', kvDtype: 'f16', sampling: HEADER.sampling, stop: null })
   const proof = proveLlamaState(header, [1, 7, 9, 4, 5], state)
   const plan = createPlan(header, proof.tokens)
   expect(proof.samples).toEqual(llamaSamples(state, plan))
@@ -236,6 +238,7 @@ const missing = [path.join(stories, 'hf-f32/model.safetensors'), llama].filter((
 if (missing.length > 0) console.warn(`skipped: llama.cpp's own files, for ${missing.join(' and ')} is not there`)
 
 const SAVE = `
+  import { writeFile } from 'node:fs/promises'
   const { getLlama, LlamaLogLevel } = await import(process.argv[2])
   const llama = await getLlama({ gpu: false, build: 'never', logLevel: LlamaLogLevel.error, maxThreads: 1 })
   const model = await llama.loadModel({ modelPath: process.argv[3], gpuLayers: 0 })
@@ -248,6 +251,16 @@ const SAVE = `
     await sequence.saveStateToFile(process.argv[4] + '/' + type + (flashAttention ? '-flash' : '-plain'))
     await context.dispose()
   }
+  const cache = { experimentalKvCacheKeyType: 'F16', experimentalKvCacheValueType: 'F16' }
+  const context = await model.createContext({ contextSize: 256, sequences: 1, ...cache })
+  const sequence = context.getSequence()
+  const tokens = ids.slice(0, 16)
+  for await (const token of sequence.evaluate([...tokens], { temperature: 0, yieldEogToken: true })) {
+    tokens.push(token)
+    if (tokens.length === 56) break
+  }
+  await sequence.saveStateToFile(process.argv[4] + '/greedy')
+  await writeFile(process.argv[4] + '/greedy.json', JSON.stringify(tokens))
   await llama.dispose()
 `
 
@@ -297,5 +310,26 @@ const SAVE = `
         expect(relativeError(valuesOf(claimed, kvDtype), valuesOf(row, kvDtype))).toBeLessThan(maxError)
       }
     }
+  })
+
+  test('greedy tokens of its own are replayed within a limit on their gap, and others are not', async () => {
+    const state = readLlamaState(readFileSync(path.join(folder, 'greedy')), model.config)
+    const generated: number[] = JSON.parse(readFileSync(path.join(folder, 'greedy.json'), 'utf8'))
+    expect(generated).toHaveLength(56)
+    const stop = { maxNewTokens: 40, stopTokens: [] }
+    const header = llamaHeader(proofHeader(model, 16, { temperature: 0, stop }), state)
+    const counted = { fittedSequences: 50, heldOutSequences: 50, rejectedSequences: 0, maxFalseRejection: 0.06 }
+    const part = { typicalError: 1e-3, maxMeanScore: 10, maxMedianScore: 10, maxSampleScore: 100 }
+    const profile = handMadeProfile(model.config.numLayers, part, {
+      modelDigest: model.digest,
+      kvDtype: 'f16',
+      tokenGap: { maxMeanGap: 1e-3, ...counted, greatestHonestGap: 5e-4, cheats: [] },
+    })
+    const verdict = await verify(model, proveLlamaState(header, generated, state), { profile })
+    expect(verdict).toMatchObject({ status: 'accepted', replay: { positions: 40 } })
+    expect(verdict.replay?.meanScoreGap).toBeLessThan(1e-3)
+    const other = [...generated.slice(0, -1), generated[55] === 5 ? 6 : 5]
+    const refused = await verify(model, proveLlamaState(header, other, state), { profile })
+    expect(refused).toMatchObject({ status: 'rejected', reasons: [{ code: 'token_mismatch' }] })
   })
 })
