@@ -5,6 +5,7 @@ import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { contextOf, type ProofHeader } from './binding'
 import { type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
+import { checkClaim } from './claim'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { inForm } from './form'
@@ -83,9 +84,10 @@ export async function commitWithHeader(
 
 /** The proof that a beacon asks for, made by whoever has the model and the claim: the claim is committed to again. */
 export async function openClaim(model: Model, claim: Claim, beacon: string, options: OpenOptions = {}): Promise<Proof> {
-  const commitment = await commitWithHeader(model, claim.header, claim.tokens, options)
-  if (commitment.root === claim.root) return await commitment.open(beacon, options)
-  throw wrongValue('INVALID_ARGUMENT', 'claim.root', `the root under this model, ${commitment.root}`, claim.root)
+  const { header, tokens, root } = checkClaim(claim, 'INVALID_ARGUMENT')
+  const commitment = await commitWithHeader(model, header, tokens, options)
+  if (commitment.root === root) return await commitment.open(beacon, options)
+  throw wrongValue('INVALID_ARGUMENT', 'claim.root', `the root under this model, ${commitment.root}`, root)
 }
 
 /** Leaf digests of a sequence, collected as it grows. */
