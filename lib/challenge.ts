@@ -72,7 +72,9 @@ export function drawChallenge(claim: Omit<Claim, 'contextDigest'>, beacon: strin
     throw wrongValue('INVALID_ARGUMENT', 'claim.header.challenge', "'beacon'", header.challenge)
   }
   const root = hexOf(claim.root, 32, 32, 'claim.root', 'INVALID_ARGUMENT')
-  const checked = hexOf(beacon, 1, MAX_SEED_BYTES, 'beacon', 'INVALID_ARGUMENT')
+  // As in a verifier's demands, capitals spell the same bytes.
+  const lower = typeof beacon === 'string' ? beacon.toLowerCase() : beacon
+  const checked = hexOf(lower, 1, MAX_SEED_BYTES, 'beacon', 'INVALID_ARGUMENT')
   const seed = taggedHash('challenge', bytesOf(root), bytesOf(checked))
   return { root, beacon: checked, seed, plan: layOut(header, claim.tokens, samplers, seed) }
 }

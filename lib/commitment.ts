@@ -1,10 +1,11 @@
 // The generator's side of commit, then challenge: a root over everything that a run computed, streamed while it runs,
 // and the openings that a challenge asks for.
+import { isDeepStrictEqual } from 'node:util'
 import { addon } from './addon'
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { contextOf, type ProofHeader } from './binding'
-import { type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
+import { type Challenge, type Claim, drawChallenge, leavesOf, rootOf } from './challenge'
 import { checkClaim } from './claim'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
@@ -33,12 +34,13 @@ export interface Commitment {
   /** Over all leaves: 32 bytes for each position and layer. */
   readonly tree: MerkleTree
   /**
-   * The proof that the beacon's challenge asks for: one prefill computes the sampled vectors again, in the same bits.
+   * The proof that a challenge asks for: one prefill computes the sampled vectors again, in the same bits.
    *
-   * @param beacon - Hex, 1 to 64 bytes, that nobody knew when the root was published.
+   * @param challenge - The beacon, 1 to 64 bytes as hex, that nobody knew when the root was published; or what
+   *   {@link drawChallenge} gave for it, which must have been drawn from this claim.
    * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE, and what a prefill throws
    */
-  open(beacon: string, options?: OpenOptions): Promise<Proof>
+  open(challenge: string | Challenge, options?: OpenOptions): Promise<Proof>
 }
 
 export interface CommitOptions extends Omit<ProofOptions, keyof Samplers>, Pick<ProveOptions, 'promptLength' | 'stop'> {
@@ -82,11 +84,21 @@ export async function commitWithHeader(
   })
 }
 
-/** The proof that a beacon asks for, made by whoever has the model and the claim: the claim is committed to again. */
-export async function openClaim(model: Model, claim: Claim, beacon: string, options: OpenOptions = {}): Promise<Proof> {
+/**
+ * The proof that a challenge asks for, made by whoever has the model and the claim: the claim is committed to again.
+ *
+ * @param challenge - As for {@link Commitment.open}.
+ * @throws {PocError} INVALID_ARGUMENT: among them, a root that is not the one under this model; and as `commit`
+ */
+export async function openClaim(
+  model: Model,
+  claim: Claim,
+  challenge: string | Challenge,
+  options: OpenOptions = {},
+): Promise<Proof> {
   const { header, tokens, root } = checkClaim(claim, 'INVALID_ARGUMENT')
   const commitment = await commitWithHeader(model, header, tokens, options)
-  if (commitment.root === root) return await commitment.open(beacon, options)
+  if (commitment.root === root) return await commitment.open(challenge, options)
   throw wrongValue('INVALID_ARGUMENT', 'claim.root', `the root under this model, ${commitment.root}`, root)
 }
 
@@ -121,13 +133,24 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
     claim,
     root: claim.root,
     tree,
-    async open(beacon, options = {}) {
+    async open(given, options = {}) {
       checkRun(model, options)
       const { header, tokens } = claim
-      const challenge = drawChallenge(claim, beacon, options)
+      const challenge = challengeOf(claim, given, options)
       const samples = await sampledBy(model, tokens, challenge.plan, header.kvDtype, options)
       const path = tree.path([...leavesOf(header, samples).keys()])
       return { ...claim, ...inForm(header, challenge.seed, samples), beacon: challenge.beacon, path }
     },
   }
+}
+
+/** What a beacon draws from a claim; a challenge that was drawn already must be the same. */
+function challengeOf(claim: Claim, given: string | Challenge, samplers: Samplers): Challenge {
+  if (typeof given !== 'object' || given === null) return drawChallenge(claim, given, samplers)
+  const { root, beacon, plan } = given
+  if (root !== claim.root)
+    throw wrongValue('INVALID_ARGUMENT', 'challenge.root', `that of the claim, ${claim.root}`, root)
+  const drawn = drawChallenge(claim, beacon, samplers)
+  if (isDeepStrictEqual(plan, drawn.plan)) return drawn
+  throw wrongValue('INVALID_ARGUMENT', 'challenge.plan', 'drawn from header and tokens of the claim', plan)
 }
