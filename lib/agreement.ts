@@ -1,6 +1,7 @@
 // Who recomputed the same as whom: compared on the verifiers' own vectors, never on what they say about others.
 import { wrongValue } from './errors'
 import { createSamplesHash, fromLe32 } from './hash'
+import { given, givenList, LAYER, LAYER_DIGEST, RECOMPUTATION, SAMPLE } from './given'
 import type { KvSample, LayerSamples } from './kv'
 import { groupsOf } from './sample-groups'
 
@@ -17,11 +18,16 @@ export interface Recomputation {
  * The running digests of recomputed layers; each is the `samplesDigest` of a verdict that stopped at that layer.
  *
  * @param layers - In ascending order; a layer without positions is left out.
+ * @throws {PocError} INVALID_ARGUMENT
  */
 export function runningDigests(layers: Iterable<LayerSamples>): LayerDigest[] {
+  if (typeof layers !== 'object' || typeof layers?.[Symbol.iterator] !== 'function') {
+    throw wrongValue('INVALID_ARGUMENT', 'layers', 'an array, or another iterable', layers)
+  }
   const hash = createSamplesHash()
   const digests: LayerDigest[] = []
   for (const layer of layers) {
+    given(LAYER, layer, `layers, item ${digests.length}`)
     if (layer.positions.length === 0) continue
     hash.push(layer)
     digests.push([layer.layer, hash.digest()])
@@ -31,7 +37,12 @@ export function runningDigests(layers: Iterable<LayerSamples>): LayerDigest[] {
 
 /** {@link runningDigests} of samples as a proof has them, in (layer, position) order. */
 export function claimedDigests(samples: readonly KvSample[]): LayerDigest[] {
-  return runningDigests(groupsOf(samples).map((group) => ({ ...group, positions: fromLe32(group.positions) })))
+  return runningDigests(
+    groupsOf(givenList(SAMPLE, samples, 'samples')).map((group) => ({
+      ...group,
+      positions: fromLe32(group.positions),
+    })),
+  )
 }
 
 /**
@@ -42,6 +53,7 @@ export function claimedDigests(samples: readonly KvSample[]): LayerDigest[] {
  * @returns `null` where they agree as far as both go, or where one has none.
  */
 export function firstDivergence(a: readonly LayerDigest[], b: readonly LayerDigest[]): number | null {
+  for (const [name, list] of Object.entries({ a, b })) givenList(LAYER_DIGEST, list, name)
   for (let i = 0; i < Math.min(a.length, b.length); i++) {
     if (a[i][0] !== b[i][0]) return Math.min(a[i][0], b[i][0])
     if (a[i][1] !== b[i][1]) return a[i][0]
@@ -56,6 +68,7 @@ export function firstDivergence(a: readonly LayerDigest[], b: readonly LayerDige
  * @throws {PocError} INVALID_ARGUMENT: one that has no layer agrees with nobody, and must be left out.
  */
 export function groupBySamples(recomputed: readonly Recomputation[]): string[][] {
+  givenList(RECOMPUTATION, recomputed, 'recomputed')
   const reached = Math.min(...recomputed.map(({ digests }) => digests.length))
   const groups = new Map<string, string[]>()
   for (const { verifier, digests } of recomputed) {

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
 import { wrongValue } from './errors'
 import { checkLength, type Demands, examine, type PassPlan, pick, planPass } from './examination'
+import { givenList, LAYER } from './given'
 import { fieldsOf } from './header'
 import { hexFrom } from './hex'
 import type { KvSample, LayerSamples } from './kv'
@@ -101,7 +102,7 @@ export function matchRecomputed(
   samples: readonly KvSample[],
 ): MatchResult {
   const matcher = createMatcher(plan, samples)
-  for (const layer of layers) {
+  for (const layer of givenList(LAYER, layers, 'layers')) {
     if (matcher.decided) break
     matcher.push(layer)
   }
@@ -123,7 +124,9 @@ export async function judge(
   proof: Proof,
   demands: Demands = {},
 ): Promise<Verdict> {
+  checkRun(model, demands)
   const { subject, layers, replayed } = fieldsOf(recomputed, 'recomputed', 'INVALID_ARGUMENT') as unknown as Recomputed
+  givenList(LAYER, layers, 'recomputed.layers')
   const examination = examine(model, copyProof(proof), demands)
   if (examination.verdict) return examination.verdict
   const wanted = subjectOf(examination.proof)

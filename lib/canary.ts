@@ -1,6 +1,7 @@
 // Canaries: samples that the requester corrupts before it hands out a proof, to see whether a verifier computes.
 import type { SampleIndex, Verdict, VerdictStatus } from './verdict'
 import { wrongValue } from './errors'
+import { given, givenList, SAMPLE_INDEX, VECTOR_NAME } from './given'
 import { contextHash, taggedHash } from './hash'
 import { fieldsOf } from './header'
 import { bytesOf, hexOf } from './hex'
@@ -94,12 +95,20 @@ export function plantCanaries(proof: Proof, options: CanaryOptions): PlantedProo
  * An honest verifier names exactly the canaries of the first layer that has one, and leaves later layers unchecked.
  * @param options.honest - Whether the requester knows that the proof was right before it was corrupted. If it does not,
  *   a verifier is never blamed for reporting more than the canaries.
+ * @throws {PocError} INVALID_ARGUMENT
  */
 export function scoreCanaries(
   canaries: readonly Canary[],
   verdict: Reported,
   options: { honest?: boolean } = {},
 ): CanaryScore {
+  givenList(VECTOR_NAME, canaries, 'canaries')
+  fieldsOf(verdict, 'verdict', 'INVALID_ARGUMENT')
+  fieldsOf(options, 'options', 'INVALID_ARGUMENT')
+  for (const key of ['matched', 'mismatched', 'unchecked'] as const) {
+    givenList(SAMPLE_INDEX, verdict[key], `verdict.${key}`)
+  }
+  if (verdict.firstMismatch !== null) given(VECTOR_NAME, verdict.firstMismatch, 'verdict.firstMismatch')
   if (canaries.length === 0) throw wrongValue('INVALID_ARGUMENT', 'canaries', 'one or more', canaries)
   const matched = new Set(verdict.matched.map(String))
   const planted = new Map(canaries.map((canary) => [String(indexOf(canary)), canary]))

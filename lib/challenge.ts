@@ -1,8 +1,10 @@
 // Commit, then challenge: what a generator publishes before anybody knows the sampled positions, and how a beacon
 // that nobody knew then draws them.
 import { bindingDigest, type ProofHeader } from './binding'
+import { checkClaim } from './claim'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
+import { given, SAMPLE } from './given'
 import { le32, taggedHash } from './hash'
 import { checkHeader } from './header'
 import { bytesOf, hexFrom, hexOf } from './hex'
@@ -42,8 +44,13 @@ export function leafIndex(header: { numLayers: number }, layer: number, position
   return position * (header.numLayers + 1) + layer
 }
 
-/** The digest of one leaf, 32 bytes. */
-export function leafDigest({ layer, position, k, v }: KvSample): Uint8Array {
+/**
+ * The digest of one leaf, 32 bytes.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function leafDigest(sample: KvSample): Uint8Array {
+  const { layer, position, k, v } = given(SAMPLE, sample, 'sample')
   return taggedHash('leaf', le32([layer, position]), k, v)
 }
 
@@ -71,7 +78,9 @@ export function* drawing(claim: Omit<Claim, 'contextDigest'>, beacon: string, sa
     throw wrongValue('INVALID_ARGUMENT', 'claim.header.challenge', "'beacon'", header.challenge)
   }
   const root = hexOf(claim.root, 32, 32, 'claim.root', 'INVALID_ARGUMENT')
-  const checked = hexOf(beacon, 1, MAX_SEED_BYTES, 'beacon', 'INVALID_ARGUMENT')
+  // As in a verifier's demands, capitals spell the same bytes.
+  const lower = typeof beacon === 'string' ? beacon.toLowerCase() : beacon
+  const checked = hexOf(lower, 1, MAX_SEED_BYTES, 'beacon', 'INVALID_ARGUMENT')
   const seed = taggedHash('challenge', bytesOf(root), bytesOf(checked))
   return { root, beacon: checked, seed, plan: yield* layOut(header, claim.tokens, samplers, seed) }
 }
@@ -92,8 +101,13 @@ export function* planningOf(proof: Claim & { beacon: string }, samplers: Sampler
   return { plan: yield* planning(proof.header, proof.tokens, samplers), seed: null }
 }
 
-/** Whether leaves, by their index, and a path lead to a claim's root. */
+/**
+ * Whether leaves, by their index, and a path lead to a claim's root.
+ *
+ * @throws {PocError} INVALID_ARGUMENT
+ */
 export function opensTo(claim: Claim, leaves: ReadonlyMap<number, Uint8Array>, path: Uint8Array): boolean {
+  checkClaim(claim, 'INVALID_ARGUMENT')
   const head = headFromPath(leaves, numLeaves(claim.header, claim.tokens.length), path)
   return head !== null && rootOf(claim, head) === claim.root
 }

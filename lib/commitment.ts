@@ -1,10 +1,12 @@
 // The generator's side of commit, then challenge: a root over everything that a run computed, streamed while it runs,
 // and the openings that a challenge asks for.
+import { isDeepStrictEqual } from 'node:util'
 import { addon } from './addon'
 import { checkRun } from './arguments'
 import { DEFAULT_CHUNK_SIZE } from './backend'
 import { chaining, type ProofHeader } from './binding'
-import { type Claim, drawing, leavesOf, rootOf } from './challenge'
+import { type Challenge, type Claim, drawing, leavesOf, rootOf } from './challenge'
+import { checkClaim } from './claim'
 import type { Samplers } from './custom-sampler'
 import { wrongValue } from './errors'
 import { inForm } from './form'
@@ -15,7 +17,7 @@ import type { Model } from './model'
 import type { Proof } from './proof'
 import { checkedTokens, type ProofOptions, type ProveOptions, proofHeader, sampledBy } from './prove'
 import { cancelledBy, openSequence, type Sequence } from './sequence'
-import { inTurns } from './turns'
+import { inTurns, type Turns } from './turns'
 
 /** How an opening is computed; nothing of it changes a result. */
 export interface OpenOptions extends Samplers {
@@ -33,12 +35,13 @@ export interface Commitment {
   /** Over all leaves: 32 bytes for each position and layer. */
   readonly tree: MerkleTree
   /**
-   * The proof that the beacon's challenge asks for: one prefill computes the sampled vectors again, in the same bits.
+   * The proof that a challenge asks for: one prefill computes the sampled vectors again, in the same bits.
    *
-   * @param beacon - Hex, 1 to 64 bytes, that nobody knew when the root was published.
+   * @param challenge - The beacon, 1 to 64 bytes as hex, that nobody knew when the root was published; or what
+   *   {@link drawChallenge} gave for it, which must have been drawn from this claim.
    * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE, and what a prefill throws
    */
-  open(beacon: string, options?: OpenOptions): Promise<Proof>
+  open(challenge: string | Challenge, options?: OpenOptions): Promise<Proof>
 }
 
 export interface CommitOptions extends Omit<ProofOptions, keyof Samplers>, Pick<ProveOptions, 'promptLength' | 'stop'> {
@@ -82,11 +85,22 @@ export async function commitWithHeader(
   })
 }
 
-/** The proof that a beacon asks for, made by whoever has the model and the claim: the claim is committed to again. */
-export async function openClaim(model: Model, claim: Claim, beacon: string, options: OpenOptions = {}): Promise<Proof> {
-  const commitment = await commitWithHeader(model, claim.header, claim.tokens, options)
-  if (commitment.root === claim.root) return await commitment.open(beacon, options)
-  throw wrongValue('INVALID_ARGUMENT', 'claim.root', `the root under this model, ${commitment.root}`, claim.root)
+/**
+ * The proof that a challenge asks for, made by whoever has the model and the claim: the claim is committed to again.
+ *
+ * @param challenge - As for {@link Commitment.open}.
+ * @throws {PocError} INVALID_ARGUMENT: among them, a root that is not the one under this model; and as `commit`
+ */
+export async function openClaim(
+  model: Model,
+  claim: Claim,
+  challenge: string | Challenge,
+  options: OpenOptions = {},
+): Promise<Proof> {
+  const { header, tokens, root } = checkClaim(claim, 'INVALID_ARGUMENT')
+  const commitment = await commitWithHeader(model, header, tokens, options)
+  if (commitment.root === root) return await commitment.open(challenge, options)
+  throw wrongValue('INVALID_ARGUMENT', 'claim.root', `the root under this model, ${commitment.root}`, root)
 }
 
 /** Leaf digests of a sequence, collected as it grows. */
@@ -120,13 +134,24 @@ function commitmentOf(model: Model, claim: Claim, tree: MerkleTree): Commitment 
     claim,
     root: claim.root,
     tree,
-    async open(beacon, options = {}) {
+    async open(given, options = {}) {
       checkRun(model, options)
       const { header, tokens } = claim
-      const challenge = await inTurns(drawing(claim, beacon, options))
+      const challenge = await inTurns(challengeOf(claim, given, options))
       const samples = await sampledBy(model, tokens, challenge.plan, header.kvDtype, options)
       const path = tree.path([...leavesOf(header, samples).keys()])
       return { ...claim, ...inForm(header, challenge.seed, samples), beacon: challenge.beacon, path }
     },
   }
+}
+
+/** What a beacon draws from a claim; a challenge that was drawn already must be the same. */
+function* challengeOf(claim: Claim, given: string | Challenge, samplers: Samplers): Turns<Challenge> {
+  if (typeof given !== 'object' || given === null) return yield* drawing(claim, given, samplers)
+  const { root, beacon, plan } = given
+  if (root !== claim.root)
+    throw wrongValue('INVALID_ARGUMENT', 'challenge.root', `that of the claim, ${claim.root}`, root)
+  const drawn = yield* drawing(claim, beacon, samplers)
+  if (isDeepStrictEqual(plan, drawn.plan)) return drawn
+  throw wrongValue('INVALID_ARGUMENT', 'challenge.plan', 'drawn from header and tokens of the claim', plan)
 }

@@ -2,8 +2,11 @@
 // the op that made it. Source: the interactive dispute of opML (arXiv 2401.17555), over the tree of a commitment.
 import { isDeepStrictEqual } from 'node:util'
 import { type Claim, rootOf } from './challenge'
+import { checkClaim } from './claim'
 import { wrongValue } from './errors'
+import { givenList, OP_DIGEST } from './given'
 import { checkDigest } from './hash'
+import { fieldsOf } from './header'
 import { hexFrom } from './hex'
 import { levelSizes, parentOf } from './merkle'
 import type { OpDigest } from './native'
@@ -42,9 +45,10 @@ export interface Inconsistency {
  * neither can change its story. Since a leaf depends only on leaves before it, whoever is wrong there is wrong.
  *
  * @returns null where the roots are equal.
- * @throws {PocError} INVALID_ARGUMENT where the claims are about different headers or tokens
+ * @throws {PocError} INVALID_ARGUMENT: among them, claims about different headers or tokens
  */
 export async function locateDivergence(a: DisputeParty, b: DisputeParty): Promise<Divergence | Inconsistency | null> {
+  for (const [name, party] of Object.entries({ a, b })) checkParty(party, name)
   const subject = ({ claim: { header, tokens, contextDigest } }: DisputeParty) => [header, [...tokens], contextDigest]
   if (!isDeepStrictEqual(subject(a), subject(b))) {
     const expected = `about header and tokens of the other, ${a.claim.contextDigest}`
@@ -88,6 +92,13 @@ function copied(node: Uint8Array, where: string): Uint8Array {
   return new Uint8Array(checkDigest(node, where))
 }
 
+function checkParty(party: DisputeParty, name: string): void {
+  fieldsOf(party, name, 'INVALID_ARGUMENT')
+  checkClaim(party.claim, 'INVALID_ARGUMENT')
+  const { node } = fieldsOf(party.tree, `${name}.tree`, 'INVALID_ARGUMENT')
+  if (typeof node !== 'function') throw wrongValue('INVALID_ARGUMENT', `${name}.tree.node`, 'a function', node)
+}
+
 function inconsistency(party: number, level: number, index: number): Inconsistency {
   return { inconsistent: party as 0 | 1, level, index }
 }
@@ -96,9 +107,10 @@ function inconsistency(party: number, level: number, index: number): Inconsisten
  * The first op whose result two parties state differently on the way to a leaf; null where they agree on all.
  *
  * @param a - As {@link Model.traceOps} gives it, for the leaf that {@link locateDivergence} found.
- * @throws {PocError} INVALID_ARGUMENT for traces of different ops
+ * @throws {PocError} INVALID_ARGUMENT: among them, traces of different ops
  */
 export function firstDifferentOp(a: readonly OpDigest[], b: readonly OpDigest[]): string | null {
+  for (const [name, trace] of Object.entries({ a, b })) givenList(OP_DIGEST, trace, name)
   const names = (trace: readonly OpDigest[]) => trace.map(({ op }) => op).join(' ')
   if (names(a) !== names(b)) throw wrongValue('INVALID_ARGUMENT', 'b', `a trace of ${names(a)}`, names(b))
   return a.find(({ digest }, i) => digest !== b[i].digest)?.op ?? null

@@ -1,6 +1,7 @@
 // What every matcher does with the layers of a plan before it compares them: their order, their sizes, and the digest
 // of what was recomputed.
 import { wrongValue } from './errors'
+import { given, LAYER } from './given'
 import { createSamplesHash } from './hash'
 import type { LayerSamples } from './kv'
 import type { Plan } from './plan'
@@ -25,6 +26,7 @@ export function createLayerWalk(plan: Plan, bytesAt: ((layer: number) => VectorB
   return {
     /** @returns Whether the layer is sampled. */
     push(layer: LayerSamples, isDecided: boolean): boolean {
+      given(LAYER, layer, 'layer')
       if (isDecided || nextLayer === layers.length) {
         throw wrongValue('INVALID_ARGUMENT', 'layer.layer', 'none: the matcher is decided', layer.layer)
       }

@@ -1,6 +1,8 @@
 // Compares recomputed K and V vectors with the claimed ones, layer by layer, and says when nothing more can change.
 
 import { wrongValue } from './errors'
+import { givenList, SAMPLE } from './given'
+import { fieldsOf } from './header'
 import { createLayerWalk, indicesOfPlan, type VectorBytes } from './layer-walk'
 import { type KvDtype, type KvSample, type LayerSamples, type VectorShape, vectorBytes } from './kv'
 import type { Plan } from './plan'
@@ -50,6 +52,7 @@ export function samplesFollowPlan(plan: Plan, samples: readonly KvSample[]): boo
  * @see Proof of Cache, section 3.2, "KV Cache-based Verification".
  */
 export function createMatcher(plan: Plan, samples: readonly KvSample[]): Matcher {
+  givenList(SAMPLE, samples, 'samples')
   const bytesAt = checkedSizes(plan, samples)
   const walk = createLayerWalk(plan, bytesAt)
   const matched: SampleIndex[] = []
@@ -125,6 +128,8 @@ export function createDigestMatcher(plan: Plan, shape: VectorShape, kvDtype: KvD
 
 /** The sizes of each layer's vectors, as its first sample has them. */
 function checkedSizes(plan: Plan, samples: readonly KvSample[]): (layer: number) => VectorBytes {
+  const { layers } = fieldsOf(plan, 'plan', 'INVALID_ARGUMENT')
+  if (!(layers instanceof Map)) throw wrongValue('INVALID_ARGUMENT', 'plan.layers', 'a Map', layers)
   if (!samplesFollowPlan(plan, samples)) {
     throw wrongValue('INVALID_ARGUMENT', 'samples', `the ${plan.numSamples} samples of the plan, in its order`, samples)
   }

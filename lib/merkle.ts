@@ -1,7 +1,11 @@
 // The tree over all leaves of a run: any of them can be shown to belong to its head, with the nodes they share once.
 // Its shape is that of RFC 6962 (section 2.1): neighbours are paired, and an odd last node goes up as it is.
 import { wrongValue } from './errors'
-import { DIGEST_BYTES, taggedHash } from './hash'
+import { checkDigest, DIGEST_BYTES, taggedHash } from './hash'
+import { integerIn, MAX_LAYERS, MAX_TOKENS } from './limits'
+
+/** Most leaves of a run: one a layer, the virtual one too, for each position. */
+const MAX_LEAVES = (MAX_TOKENS - 1) * (MAX_LAYERS + 1)
 
 /** All nodes of a tree. Level 0 holds the leaves, each level half as many as the one below, the last one the head. */
 export interface MerkleTree {
@@ -70,16 +74,21 @@ export function merkleTree(leaves: Uint8Array, nodes: Uint8Array): MerkleTree {
  * The head of the tree that has these leaves, by a path.
  *
  * @param leaves - Digests by index, in ascending order, at least one.
- * @returns null for a path that is too short or too long, and for leaves that no tree of `numLeaves` has.
+ * @returns null for a path that is too short or too long, for leaves that no tree of `numLeaves` has, and for none.
+ * @throws {PocError} INVALID_ARGUMENT
  */
 export function headFromPath(
   leaves: ReadonlyMap<number, Uint8Array>,
   numLeaves: number,
   path: Uint8Array,
 ): Uint8Array | null {
+  const count = integerIn(numLeaves, 1, MAX_LEAVES, 'numLeaves', 'INVALID_ARGUMENT')
+  if (!(leaves instanceof Map)) throw wrongValue('INVALID_ARGUMENT', 'leaves', 'a Map of digests by index', leaves)
+  if (!(path instanceof Uint8Array)) throw wrongValue('INVALID_ARGUMENT', 'path', 'a Uint8Array', path)
   let least = 0
-  for (const index of leaves.keys()) {
-    if (!(index >= least && index < numLeaves)) return null
+  for (const [index, digest] of leaves) {
+    if (!(Number.isInteger(index) && index >= least && index < count)) return null
+    checkDigest(digest, `leaf ${index}`)
     least = index + 1
   }
   if (least === 0) return null

@@ -3,8 +3,11 @@
 
 import { createHash } from 'node:crypto'
 import { wrongValue } from './errors'
+import { given, SAMPLE } from './given'
 import { checkDigest, domainTag, le32 } from './hash'
-import type { KvDtype, KvSample, LayerSamples } from './kv'
+import { fieldsOf } from './header'
+import { KV_DTYPE_BYTES, type KvDtype, type KvSample, type LayerSamples } from './kv'
+import { integerIn, MAX_LAYERS } from './limits'
 import { rowValues, valuesOf } from './relative-error'
 
 /**
@@ -88,7 +91,9 @@ export function sketchBytes({ numLayers }: Pick<SketchShape, 'numLayers'>, layer
  * @throws {PocError} MODEL_NON_FINITE, INVALID_ARGUMENT
  */
 export function sketchSample(shape: SketchShape, seed: Uint8Array, sample: KvSample): KvSample {
-  const { layer, position, k, v } = sample
+  checkShape(shape)
+  checkDigest(seed, 'seed')
+  const { layer, position, k, v } = given(SAMPLE, sample, 'sample')
   const sketch = (part: 'k' | 'v', row: Uint8Array) => {
     return sketchVector({ seed, layer, position, part }, valuesOf(row, dtypeAt(shape, layer)), PROJECTIONS)
   }
@@ -114,6 +119,13 @@ export function sketchLayer(shape: SketchShape, seed: Uint8Array, layer: LayerSa
   }
   const v = layer.layer === shape.numLayers ? layer.v : rows('v', layer.v)
   return { ...layer, k: rows('k', layer.k), v }
+}
+
+function checkShape(shape: SketchShape): void {
+  const { numLayers, kvDtype } = fieldsOf(shape, 'shape', 'INVALID_ARGUMENT')
+  integerIn(numLayers, 1, MAX_LAYERS, 'shape.numLayers', 'INVALID_ARGUMENT')
+  if (Object.hasOwn(KV_DTYPE_BYTES, String(kvDtype))) return
+  throw wrongValue('INVALID_ARGUMENT', 'shape.kvDtype', "'f32', 'f16' or 'bf16'", kvDtype)
 }
 
 function dtypeAt({ numLayers, kvDtype }: SketchShape, layer: number): KvDtype {

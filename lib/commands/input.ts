@@ -14,7 +14,27 @@ const MAX_IDS_BYTES = MAX_TOKENS * 12
 /** Reads a proof and says how many bytes it has. */
 export async function readProof(path: string): Promise<{ proof: Proof; bytes: number }> {
   const bytes = await readBounded(path, DEFAULT_MAX_PROOF_BYTES, 'PROOF_TOO_LARGE')
-  return { proof: decodeProof(bytes), bytes: bytes.length }
+  try {
+    return { proof: decodeProof(bytes), bytes: bytes.length }
+  } catch (error) {
+    throw isClaim(bytes) ? claimNotProof(path) : error
+  }
+}
+
+function isClaim(bytes: Uint8Array): boolean {
+  try {
+    return decodeClaim(bytes) !== null
+  } catch {
+    return false
+  }
+}
+
+function claimNotProof(path: string): PocError {
+  const expected = 'a proof'
+  const received = 'a claim, which has no samples yet'
+  const hint = 'poc challenge shows what a beacon asks of it, poc open makes the proof'
+  const message = `${path} must be ${expected}, received ${received}: ${hint}`
+  return new PocError('PROOF_MALFORMED', message, { where: path, expected, received })
 }
 
 /** Reads a claim whose samplers are built in: a custom one is code that the command line does not have. */

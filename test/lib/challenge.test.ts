@@ -105,7 +105,6 @@ describe('what is drawn', () => {
   test.each<[string, (claim: Claim) => [Claim, string]]>([
     ['no beacon', (claim) => [claim, '']],
     ['a beacon of 65 bytes', (claim) => [claim, '00'.repeat(65)]],
-    ['a beacon in capitals', (claim) => [claim, 'AB']],
     ['positions from the context', (claim) => [{ ...claim, header: { ...claim.header, challenge: 'context' } }, '01']],
     ['a root that is none', (claim) => [{ ...claim, root: '' }, '01']],
   ])('%s is refused', async (_, change) => {
@@ -164,6 +163,39 @@ describe('an honest opening is accepted', () => {
     expect(await openClaim(model, claim, '0123')).toEqual(await commitment.open('0123'))
     const other = { ...claim, root: '00'.repeat(32) }
     await expect(openClaim(model, other, '0123')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+
+  test('a beacon is its bytes: in capitals it is drawn, opened and asked for as in small letters', async () => {
+    const commitment = await committed()
+    expect(drawChallenge(commitment.claim, 'AB')).toEqual(drawChallenge(commitment.claim, 'ab'))
+    const proof = await commitment.open('AB')
+    expect(proof).toEqual(await commitment.open('ab'))
+    for (const beacon of ['AB', 'ab']) expect((await verify(model, proof, { beacon })).status).toBe('accepted')
+  })
+
+  test('a challenge drawn from the claim opens it as its beacon does, one from another is refused', async () => {
+    const commitment = await committed()
+    const { claim } = commitment
+    const challenge = drawChallenge(claim, '0123')
+    const proof = await commitment.open('0123')
+    expect(await commitment.open(challenge)).toEqual(proof)
+    expect(await openClaim(model, claim, challenge)).toEqual(proof)
+    const otherHeader = { ...claim.header, tokenSampler: 'all' }
+    const wrong: [unknown, string][] = [
+      [drawChallenge((await committed({ nonce: '0c' })).claim, '0123'), 'challenge.root'],
+      [drawChallenge({ ...claim, header: otherHeader }, '0123'), 'challenge.plan'],
+      [{ ...challenge, beacon: '0124' }, 'challenge.plan'],
+      [{ ...challenge, plan: undefined }, 'challenge.plan'],
+      [{ ...challenge, beacon: 7 }, 'beacon'],
+      [[], 'challenge.root'],
+      [null, 'beacon'],
+      [7, 'beacon'],
+    ]
+    for (const [one, where] of wrong) {
+      const refusal = { code: 'INVALID_ARGUMENT', where }
+      await expect(commitment.open(one as string)).rejects.toMatchObject(refusal)
+      await expect(openClaim(model, claim, one as string)).rejects.toMatchObject(refusal)
+    }
   })
 
   test('two tokens, of which one has KV', async () => {

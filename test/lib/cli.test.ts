@@ -5,6 +5,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { info } from '../../lib/addon'
+import { encodeClaim } from '../../lib/claim'
 import { main } from '../../lib/cli'
 import { EXIT_OF_ERROR } from '../../lib/commands/exit'
 import { PocError } from '../../lib/errors'
@@ -189,6 +190,15 @@ describe('inspect', () => {
     const custom = { ...proof, header: { ...proof.header, tokenSampler: 'mine' } }
     const { json } = await pocJson('inspect', given('custom.poc', encodeProof(custom)))
     expect(json.structure).toEqual({ context: null, plan: null, opening: null })
+  })
+
+  test('says of a claim what it is, and how to get a proof of it', async () => {
+    const header = { ...proof.header, challenge: 'beacon' as const }
+    const { tokens, contextDigest } = proof
+    const file = given('story.claim', encodeClaim({ header, tokens, contextDigest, root: '07'.repeat(32) }))
+    const { exitCode, stderr } = await poc('inspect', file)
+    expect(exitCode).toBe(65)
+    expect(stderr).toMatch(/story\.claim must be a proof, received a claim.*poc open.*\(PROOF_MALFORMED\)\n$/)
   })
 
   const bytes = encodeProof(proof)

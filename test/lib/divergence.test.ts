@@ -13,7 +13,7 @@ import { HEADER } from './hand-made-proof'
 import { contexts, H, hex, join, le32 } from './second-implementation'
 
 const WIDTH = HEADER.numLayers + 1
-const header = { ...HEADER, challenge: 'beacon' as const }
+const header = { ...HEADER, promptLength: 1, challenge: 'beacon' as const }
 
 function treeOf(leaves: Uint8Array[]): MerkleTree {
   const nodes: Uint8Array[] = []

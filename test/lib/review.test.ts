@@ -153,7 +153,7 @@ test('leaves that no tree has lead to no head', async () => {
   for (const [leaves, numLeaves] of [
     [new Map(), 4],
     [new Map([[4, leaf]]), 4],
-    [new Map([[0, leaf]]), Number.NaN],
+    [new Map([[Number.NaN, leaf]]), 4],
   ] as [Map<number, Uint8Array>, number][]) {
     expect(headFromPath(leaves, numLeaves, none)).toBeNull()
   }
