@@ -2,7 +2,7 @@
 import type { CheckOptions } from './check'
 import type { Plan } from './plan'
 import type { Proof } from './proof'
-import { EXACT } from './replay'
+import { EXACT, unreplayable } from './replay'
 import { contextFault, openingFault, planFault, requestFault, rootFault, terminationFault } from './structure'
 import type { ReasonCode, Verdict } from './verdict'
 
@@ -10,7 +10,8 @@ import type { ReasonCode, Verdict } from './verdict'
 function impossibleReasons({ header }: Proof): ReasonCode[] {
   const ofSamples = header.form === 'digest' ? 'sample_mismatch' : 'digest_mismatch'
   if (header.sampling === null) return [ofSamples, 'token_mismatch']
-  return header.numerics === EXACT ? [ofSamples, 'improbable_tokens'] : [ofSamples] // others may not replay the sampler
+  // Other numerics may not replay the sampler.
+  return header.numerics === EXACT ? [ofSamples, 'improbable_tokens', 'not_replayable'] : [ofSamples]
 }
 
 /** For each reason that can be judged without a model: is it true of this proof? */
@@ -26,7 +27,10 @@ export function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, opt
   if (nonce !== undefined) faults.set('nonce_mismatch', proof.header.nonce !== nonce.toLowerCase())
   if (beacon !== undefined) faults.set('beacon_mismatch', proof.beacon !== beacon.toLowerCase())
   if (request !== undefined) faults.set('request_mismatch', requestFault(proof, request) !== null)
-  if (proof.header.numerics === EXACT) faults.set('no_profile', false)
+  if (proof.header.numerics === EXACT) {
+    faults.set('no_profile', false)
+    if (options.replay !== undefined) faults.set('not_replayable', unreplayable(proof, options) !== null)
+  }
   // Looked at only where nothing else is wrong.
   const isWhole = [...faults.values()].every((present) => !present)
   const isOther = rootFault(proof, root) !== null

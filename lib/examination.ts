@@ -22,6 +22,7 @@ import {
   replayable,
   replayFault,
   replayNumbers,
+  unreplayable,
 } from './replay'
 import { createReport, type Report } from './report'
 import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
@@ -81,6 +82,8 @@ export function* examining(model: Model, proof: Proof, demands: Demands): Turns<
   if (typeof tolerance === 'string') {
     return { verdict: report('inconclusive', [{ code: 'no_profile', message: tolerance }]) }
   }
+  const lacking = unreplayable(proof, demands, demands.profile)
+  if (lacking !== null) return { verdict: report('inconclusive', [{ code: 'not_replayable', message: lacking }]) }
   checkTokens(model, proof.tokens.subarray(0, plan.numPositions))
   checkTokens(model, proof.tokens.subarray(plan.numPositions))
   const flops = planCost(whole, model.config).flops + headCost(replayed?.length ?? 0, model.config)

@@ -19,7 +19,8 @@ import type { Reason, TokenReplay } from './verdict'
 export interface ReplayDemands {
   /**
    * Which generated tokens the sampler must choose again: `all`, `none`, or a random share such as `1/8`. Default:
-   * all, except where the proof's depth policy drew a depth that stops before the logits.
+   * all, except where the proof's depth policy drew a depth that stops before the logits, or does not state its
+   * sampler. Asked for by name, what cannot be replayed makes the verdict `inconclusive` (`not_replayable`).
    */
   replay?: string
   /** Draws a share, hex; needed where the proof has no beacon. The generator must not know it. */
@@ -162,6 +163,22 @@ export function outcomeOfReplay(proof: Replayable, positions: Uint32Array, numbe
 export function canReplay({ sampling, numerics }: ProofHeader, profile: ToleranceProfile | undefined): boolean {
   if (sampling === null || numerics === EXACT) return sampling !== null
   return sampling.temperature === 0 && (profile?.tokenGap ?? null) !== null
+}
+
+/**
+ * Why a replay that was asked for by name cannot be, or null: such a proof must not pass for one whose tokens were
+ * looked at.
+ */
+export function unreplayable(
+  { header, tokens }: Replayable,
+  { replay, probabilityTest }: ReplayDemands,
+  profile?: ToleranceProfile,
+): string | null {
+  const isAsked = replay !== undefined && replay !== 'none' && tokens.length > header.promptLength
+  if (!isAsked || probabilityTest || canReplay(header, profile)) return null
+  if (header.sampling === null) return 'the proof does not state how its tokens were chosen'
+  const { temperature } = header.sampling
+  return `nothing says how near tokens of ${header.numerics} must be, chosen at temperature ${temperature}`
 }
 
 /** A proof as it is replayed: where its sampler cannot choose again, without it, so that only its tokens are tested. */

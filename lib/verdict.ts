@@ -28,6 +28,7 @@ export type ReasonCode =
   | 'aborted'
   | 'limit_exceeded'
   | 'no_profile' // no tolerance profile for this pair of engines
+  | 'not_replayable' // tokens were to be replayed, and cannot be
 
 /** Why a verdict has its status: a stable code, and words for people. */
 export interface Reason {
@@ -101,7 +102,7 @@ export const REASONS_OF_STATUS: Readonly<Record<VerdictStatus, readonly ReasonCo
     'replayed',
     'parameters_mismatch',
   ],
-  inconclusive: ['aborted', 'limit_exceeded', 'no_profile'],
+  inconclusive: ['aborted', 'limit_exceeded', 'no_profile', 'not_replayable'],
 }
 
 const STATUSES = Object.keys(REASONS_OF_STATUS) as VerdictStatus[]

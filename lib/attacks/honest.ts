@@ -73,10 +73,11 @@ const REPLAYS = ['all', 'none', '1/2', '1/7', undefined]
 const AGAIN = 0.3
 
 async function honestProof(trial: Trial, random: Random): Promise<HonestAnswer> {
-  const replay = random.of(REPLAYS)
+  const wanted = random.of(REPLAYS)
+  const { proof, stated = trial } = random.chance(AGAIN) ? await provenAgain(trial, random) : await generated(trial)
+  const replay = proof.header.sampling === null ? undefined : wanted // there is nothing to replay
   const isSeeded = replay?.includes('/') && (trial.beacon === '' || random.chance(0.5))
   const replaySeed = isSeeded ? hexFrom(random.bytes(1 + random.below(MAX_SEED_BYTES))) : undefined
-  const { proof, stated = trial } = random.chance(AGAIN) ? await provenAgain(trial, random) : await generated(trial)
   return { trial: stated, proof, demands: { replay, replaySeed, root: proof.root || undefined } }
 }
 

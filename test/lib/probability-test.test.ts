@@ -1,5 +1,6 @@
 // The probability test on a real model: text that it may have written passes; text that it cannot have written, not.
 import path from 'node:path'
+import { checkVerdict } from '../../lib/check'
 import { generate } from '../../lib/generate'
 import { Model } from '../../lib/model'
 import { prove } from '../../lib/prove'
@@ -46,4 +47,22 @@ test('tokens of no model, and of one that is far too hot, do not', async () => {
     statuses.push((await judged(await written(seed, 64, { temperature: 3 }))).status)
   }
   expect(statuses).toEqual(Array(10).fill('rejected'))
+})
+
+test('a replay that was asked for by name and cannot be leaves the verdict open', async () => {
+  const proof = await prove(model, await written(3, 12, { temperature: 1 }), { promptLength: PROMPT.length })
+  const [unasked, asked, tested] = await Promise.all(
+    [{}, { replay: 'all' }, { replay: 'all', probabilityTest: true }].map((demands) => verify(model, proof, demands)),
+  )
+  expect([unasked.status, asked.status, tested.status]).toEqual(['accepted', 'inconclusive', 'accepted'])
+  expect(asked.reasons.map(({ code }) => code)).toEqual(['not_replayable'])
+  expect(tested.replay).toMatchObject({ positions: 12 })
+  for (const demands of [{}, { replay: 'all' }]) expect(checkVerdict(proof, asked, demands).problems).toEqual([])
+  const codes = checkVerdict(proof, unasked, { replay: 'all' }).problems.map(({ code }) => code)
+  expect(codes).toEqual(['accepted_despite_structure'])
+  const stated = await generate(model, PROMPT, { maxNewTokens: 12 })
+  const replayed = await verify(model, stated.proof, { replay: 'all' })
+  expect(replayed.status).toBe('accepted')
+  const excuse = { ...replayed, status: asked.status, reasons: asked.reasons }
+  expect(checkVerdict(stated.proof, excuse).problems.map(({ code }) => code)).toContain('reason_false')
 })
