@@ -7,7 +7,7 @@ import type { Model } from '../model'
 import { bareProfile, readProfile, type StatedProfile, verifyProfile } from '../profile-signature'
 import type { Proof } from '../proof'
 import type { Verdict, VerdictStatus } from '../verdict'
-import { type VerifyOptions, verify } from '../verify'
+import { verify } from '../verify'
 import { verifyAll } from '../verify-all'
 import { addDemandFlags, type DemandFlags, readDemands } from './demands'
 import { EXIT_INCONCLUSIVE, EXIT_OF_ERROR, EXIT_OF_STATUS } from './exit'
@@ -56,8 +56,9 @@ function exitCodeOf(verdicts: (Verdict | PocError)[]): number {
 }
 
 async function runVerify(session: Session, files: string[], flags: Flags): Promise<void> {
-  const proofs: Proof[] = []
-  for (const file of files) proofs.push(await readEvaluableProof(file))
+  const given: (Proof | PocError)[] = []
+  for (const file of files) given.push(await (files.length > 1 ? proofOrRefusal(file) : readEvaluableProof(file)))
+  const proofs = given.filter((one): one is Proof => !(one instanceof PocError))
   if (flags.evidence !== undefined) await checkWritable(flags.evidence)
   const stated = flags.profile === undefined ? null : await profileIn(flags.profile, flags.profileKey)
   const profile = stated ? bareProfile(stated) : undefined
@@ -66,13 +67,16 @@ async function runVerify(session: Session, files: string[], flags: Flags): Promi
   // Aborted while the model loads there is no verdict to print, but the answer is the same.
   session.exitCode = EXIT_INCONCLUSIVE
   await withModel(session, flags, async (model) => {
-    const verdicts = await withProgress(session, 'verifying', (onProgress) =>
-      verdictsOn(model, proofs, { ...demands, profile, signal, onProgress }),
-    )
+    const judged = await withProgress(session, 'verifying', async (onProgress) => {
+      const options = { ...demands, profile, signal, onProgress }
+      return files.length > 1 ? await verifyAll(model, proofs, options) : [await verify(model, proofs[0], options)]
+    })
+    let next = 0
+    const verdicts = given.map((one) => (one instanceof PocError ? one : judged[next++]))
     for (const [i, verdict] of verdicts.entries()) {
       const heading = files.length > 1 ? `${files[i]}: ` : ''
       if (verdict instanceof PocError) printRefusal(session, heading, verdict)
-      else print(session, verdict, heading + describe(verdict, proofs[i], model))
+      else print(session, verdict, heading + describe(verdict, given[i] as Proof, model))
     }
     session.exitCode = exitCodeOf(verdicts)
     if (flags.evidence === undefined || verdicts[0] instanceof PocError) return
@@ -94,8 +98,14 @@ function printRefusal(session: Session, heading: string, refusal: PocError): voi
   print(session, { error: { code, message, where, expected, received } }, `${heading}not judged: ${message} (${code})`)
 }
 
-async function verdictsOn(model: Model, proofs: Proof[], options: VerifyOptions): Promise<(Verdict | PocError)[]> {
-  return proofs.length > 1 ? await verifyAll(model, proofs, options) : [await verify(model, proofs[0], options)]
+/** One of several that cannot be read takes nothing from the others. */
+async function proofOrRefusal(file: string): Promise<Proof | PocError> {
+  try {
+    return await readEvaluableProof(file)
+  } catch (error) {
+    if (error instanceof PocError) return error
+    throw error
+  }
 }
 
 function describe(verdict: Verdict, proof: Proof, model: Model): string {

@@ -355,6 +355,18 @@ describe('verify', () => {
     const { stdout } = await poc(...argv, proofFile)
     expect(stdout).toContain(`${proofFile}: not judged: too high (TOKEN_OUT_OF_RANGE)`)
   })
+  test('of several, one that is no proof is named and the others are judged', async () => {
+    jest.mocked(verifyAll).mockResolvedValue([verdict])
+    const printed = await poc(...argv, verdictFile, '--json')
+    expect(printed.exitCode).toBe(65)
+    const [judged, refused] = printed.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(judged).toEqual(JSON.parse(JSON.stringify(verdict)))
+    expect(refused).toMatchObject({ error: { code: 'PROOF_MALFORMED' } })
+    expect(verifyAll).toHaveBeenCalledWith(expect.anything(), [proof], expect.anything())
+  })
   test('the first mismatch is shown', async () => {
     const firstMismatch = { layer: 4, position: 17, part: 'v' as const }
     jest.mocked(verify).mockResolvedValue({ ...verdict, status: 'rejected', firstMismatch })
