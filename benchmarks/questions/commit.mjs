@@ -6,7 +6,9 @@ import { modelFolder, promptOf } from '../method/models.mjs'
 import { alternate, check, described, rounded, sample, timeRatio } from '../method/sample.mjs'
 
 // The native classes themselves: the public functions would add sampling or a proof.
-const { addon } = createRequire(import.meta.url)('../../dist/addon.js')
+const require = createRequire(import.meta.url)
+const { addon } = require('../../dist/addon.js')
+const { REPLAY_VALUES } = require('../../dist/native.js')
 const nothing = new Uint8Array(0)
 const CHUNK = 512
 const LENGTH = 512
@@ -18,7 +20,7 @@ export default async function commit({ rounds, threadCounts }) {
   const model = await Model.load(modelFolder(MODEL), { backend: 'cpu', threads })
   const tokens = promptOf(LENGTH)
   const run = await passOver(model, tokens)
-  const replayed = (statistics) => () => replay(run, tokens, statistics)
+  const replayed = (surprise) => () => replay(run, tokens, surprise)
   const taken = await alternate(
     {
       prompt: () => sample(() => fullPrefill(model, tokens), threads),
@@ -35,12 +37,12 @@ export default async function commit({ rounds, threadCounts }) {
   const percent = 100 * (timeRatio(taken.committed, taken.full) - 1)
   const overPrompt = rounded(timeRatio(taken.committed, taken.prompt))
   const share = timeRatio(taken.replayed, taken.full)
-  const withStatistics = timeRatio(taken.measured, taken.full)
+  const withSurprise = timeRatio(taken.measured, taken.full)
   return {
     commit: { value: rounded(percent), detail: { ...detail, overPrompt, ...described(taken.committed) } },
     replay: {
       value: rounded(share),
-      detail: { ...detail, withStatistics: rounded(withStatistics), ...described(taken.replayed) },
+      detail: { ...detail, withSurprise: rounded(withSurprise), ...described(taken.replayed) },
     },
   }
 }
@@ -81,12 +83,12 @@ async function passOver(model, tokens) {
 }
 
 /** The sampler at every position of the pass. */
-async function replay(run, tokens, statistics) {
+async function replay(run, tokens, surprise) {
   const positions = Uint32Array.from({ length: tokens.length - 1 }, (_, i) => i)
-  const out = new Float64Array(positions.length * 5)
-  await run.replay(0, positions, tokens.slice(1), SAMPLING, statistics, out)
+  const out = new Float64Array(positions.length * REPLAY_VALUES)
+  await run.replay(0, positions, tokens.slice(1), SAMPLING, surprise, out)
   check(
-    out.every((value, i) => i % 5 > 1 || value >= 0),
+    out.every((value, i) => i % REPLAY_VALUES > 1 || value >= 0),
     'a choice below zero',
   )
 }

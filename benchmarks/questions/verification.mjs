@@ -1,7 +1,8 @@
 // What does a verification cost beside a full prefill, when the proof is honest and when it is not?
 import {
-  fullPrefillCost,
   createPlan,
+  fullPrefillCost,
+  generate,
   Model,
   planCost,
   prove,
@@ -45,7 +46,37 @@ export default async function verification({ rounds, threadCounts }) {
       value: share,
       detail: { ...about, verify: described(taken.verify), flopsShare: rounded(median(flopsShare)) },
     },
+    'verify-replayed': await replayed(rounds, threads),
     'early-exit': { value: exit, detail: { ...about, numLayers, reject: described(taken.reject) } },
+  }
+}
+
+/** As README recommends: committed, opened for a beacon, down to the final hidden states, every token chosen again. */
+async function replayed(rounds, threads) {
+  const name = 'deep-bf16-vocabulary'
+  const model = await Model.load(modelFolder(name), { backend: 'cpu', threads })
+  const asked = { maxNewTokens: LENGTH / 2, temperature: 1, seed: '0b', commit: true }
+  const { commitment } = await generate(model, promptOf(LENGTH / 2), asked)
+  const beacon = '0c'
+  const proof = await commitment.open(beacon)
+  check(proof.tokens.length === LENGTH, 'the answer ended early')
+  const demands = { beacon, root: commitment.root, replay: 'all' }
+  const taken = await alternate(
+    {
+      full: () => sample(() => fullPrefill(model, proof.tokens, true), threads),
+      verify: () => sample(() => verify(model, proof, demands), threads),
+    },
+    rounds,
+  )
+  await model.close()
+  for (const { result } of taken.verify) {
+    check(result.status === 'accepted' && result.replay.positions === LENGTH / 2, 'an honest answer was not replayed')
+  }
+  const [{ result }] = taken.verify
+  const about = { model: name, length: LENGTH, threads, fullPrefill: described(taken.full) }
+  return {
+    value: rounded(timeRatio(taken.verify, taken.full)),
+    detail: { ...about, verify: described(taken.verify), flopsShare: rounded(result.computed.share) },
   }
 }
 
