@@ -116,8 +116,10 @@ export { judge, matchRecomputed, type Recomputed, recompute } from './blind'
 export {
   type BlindProof,
   blindProof,
+  claimedResult,
   checkSeal,
   checkSealedVerdict,
+  resultDigest,
   type SealedOutcome,
   type SealedResult,
   type SealOpening,
@@ -143,5 +145,6 @@ export {
 export * from './terms'
 export * from './payoff'
 export * from './dispute'
+export { refusalOf, type RefusalReason, refusalReason } from './refusal'
 
 export { type ErrorCode, type ErrorDetails, PocError } from './errors'
