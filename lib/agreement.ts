@@ -62,22 +62,37 @@ export function firstDivergence(a: readonly LayerDigest[], b: readonly LayerDige
 }
 
 /**
- * Groups verifiers that recomputed the same, bit for bit, at the deepest layer that all of them reached.
+ * Groups verifiers that recomputed the same, bit for bit, as far as each went: no two of a group differ at a layer that
+ * both have.
  *
+ * One that stopped early goes with those that went on from where it was, if they agree with each other. Where they part
+ * later, nobody knows which of them it would have followed, and only its equals are with it.
  * @returns The largest group first; among equals, and within a group, in the given order.
  * @throws {PocError} INVALID_ARGUMENT: one that has no layer agrees with nobody, and must be left out.
  */
 export function groupBySamples(recomputed: readonly Recomputation[]): string[][] {
   givenList(RECOMPUTATION, recomputed, 'recomputed')
-  const reached = Math.min(...recomputed.map(({ digests }) => digests.length))
-  const groups = new Map<string, string[]>()
+  const distinct = new Map<string, readonly LayerDigest[]>()
   for (const { verifier, digests } of recomputed) {
     if (digests.length === 0) throw wrongValue('INVALID_ARGUMENT', `the digests of ${verifier}`, 'one or more', digests)
-    const [layer, digest] = digests[reached - 1]
-    const key = `${layer} ${digest}`
+    distinct.set(keyOf(digests), digests)
+  }
+  const goesOn = (a: readonly LayerDigest[], b: readonly LayerDigest[]) => {
+    return a.length < b.length && firstDivergence(a, b) === null
+  }
+  const all = [...distinct.values()]
+  const ends = all.filter((digests) => !all.some((other) => goesOn(digests, other)))
+  const groups = new Map<string, string[]>()
+  for (const { verifier, digests } of recomputed) {
+    const continued = ends.filter((end) => goesOn(digests, end))
+    const key = keyOf(continued.length === 1 ? continued[0] : digests)
     groups.set(key, [...(groups.get(key) ?? []), verifier])
   }
   return largestFirst([...groups.values()])
+}
+
+function keyOf(digests: readonly LayerDigest[]): string {
+  return digests.flat().join(' ')
 }
 
 /**

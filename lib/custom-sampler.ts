@@ -21,14 +21,18 @@ export interface Samplers {
  *
  * @throws {PocError} INVALID_ARGUMENT
  */
-export function resolveTokenSampler(headerName: string, given: string | TokenSampler = headerName): TokenSampler {
-  const sampler = typeof given === 'string' ? parseTokenSampler(given) : checkedTokenSampler(given)
+export function resolveTokenSampler(headerName: string, given?: string | TokenSampler): TokenSampler {
+  if (given === undefined && !isBuiltInSampler(headerName)) throw unknownSampler('tokenSampler', headerName)
+  const named = given ?? headerName
+  const sampler = typeof named === 'string' ? parseTokenSampler(named) : checkedTokenSampler(named)
   return sameName(sampler, headerName, 'tokenSampler')
 }
 
 /** As {@link resolveTokenSampler}, for layers. */
-export function resolveLayerSampler(headerName: string, given: string | LayerSampler = headerName): LayerSampler {
-  const sampler = typeof given === 'string' ? parseLayerSampler(given) : checkedLayerSampler(given)
+export function resolveLayerSampler(headerName: string, given?: string | LayerSampler): LayerSampler {
+  if (given === undefined && !isBuiltInSampler(headerName)) throw unknownSampler('layerSampler', headerName)
+  const named = given ?? headerName
+  const sampler = typeof named === 'string' ? parseLayerSampler(named) : checkedLayerSampler(named)
   return sameName(sampler, headerName, 'layerSampler')
 }
 
@@ -90,6 +94,11 @@ function customName(sampler: { readonly name: string }, where: string): string {
   const name = checkSamplerName(sampler.name, `${where}.name`, 'INVALID_ARGUMENT')
   if (!isBuiltInSampler(name)) return name
   throw wrongValue('INVALID_ARGUMENT', `${where}.name`, 'a name that no built-in sampler has', name)
+}
+
+/** `where` tells a header that names what nobody gave from a caller's own sampler that is wrong. */
+function unknownSampler(part: 'tokenSampler' | 'layerSampler', name: string): PocError {
+  return wrongValue('INVALID_ARGUMENT', `header.${part}`, `built in, or given as ${part}`, name)
 }
 
 function sameName<T extends { readonly name: string }>(sampler: T, headerName: string, where: string): T {

@@ -17,7 +17,7 @@ export { MAX_VERIFIERS } from './transitions'
 export interface DisputeVerifier {
   readonly id: string
   readonly status: 'working' | 'accepted' | 'rejected' | 'released' | 'failed'
-  /** Of its verdict, or of all that it had sealed, if it accepted or rejected. */
+  /** If it accepted or rejected: of its verdict, of all that it had sealed, or of what it refused. */
   readonly samplesDigest: string | null
   /** What it sealed, where it was blind. */
   readonly seal?: string
@@ -30,13 +30,13 @@ export interface DisputeState {
   /** What the stakepool holds; 0 once settled. */
   readonly pool: bigint
   readonly deposited: { readonly user: boolean; readonly generator: boolean }
-  /** Of the commitment in the delivery; `null` where a proof came with it, or nothing yet. */
+  /** Of the commitment in the delivery; `null` where a proof came instead, or nothing yet. */
   readonly root: string | null
   readonly beacon: string | null
   /** `null` until a proof is there. */
   readonly proofDigest: string | null
-  /** Of the samples that are claimed, where the generator's event has it. */
-  readonly samplesDigest: string | null
+  /** Of the result that is claimed, where the generator's event has it. */
+  readonly resultDigest: string | null
   /** What blind verifiers must have recomputed, where the generator's event has it. */
   readonly subject: string | null
   /** Of the model that was paid for, where the delivery names it; no verdict on another model counts then. */
@@ -61,7 +61,13 @@ export interface DisputeJson {
   history: DisputeEventJson[]
 }
 
-const WITH_CANARY: readonly DisputeEventType[] = Object.freeze(['verdict', 'canary', 'withdrawal', 'timeout'] as const)
+const WITH_CANARY: readonly DisputeEventType[] = Object.freeze([
+  'verdict',
+  'refusal',
+  'canary',
+  'withdrawal',
+  'timeout',
+] as const)
 
 const NEXT: Readonly<Record<DisputePhase, readonly DisputeEventType[]>> = {
   deposits: Object.freeze(['deposit', 'timeout'] as const),
@@ -70,9 +76,9 @@ const NEXT: Readonly<Record<DisputePhase, readonly DisputeEventType[]>> = {
   beacon: Object.freeze(['beacon', 'timeout'] as const),
   opening: Object.freeze(['opening', 'timeout'] as const),
   verifier: Object.freeze(['join', 'timeout'] as const),
-  seal: Object.freeze(['seal', 'canary', 'withdrawal', 'timeout'] as const),
+  seal: Object.freeze(['seal', 'refusal', 'canary', 'withdrawal', 'timeout'] as const),
   reveal: Object.freeze(['reveal', 'canary', 'withdrawal', 'timeout'] as const),
-  verdict: Object.freeze(['verdict', 'withdrawal', 'timeout'] as const),
+  verdict: Object.freeze(['verdict', 'refusal', 'withdrawal', 'timeout'] as const),
   settled: Object.freeze([]),
 }
 
@@ -89,7 +95,7 @@ export function openDispute(terms: TermsInput): DisputeState {
     root: null,
     beacon: null,
     proofDigest: null,
-    samplesDigest: null,
+    resultDigest: null,
     subject: null,
     modelDigest: null,
     verifiers: [],

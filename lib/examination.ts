@@ -1,9 +1,9 @@
 // What verifying a proof consists of beside the prefill: what is decided before it, what it is compared with, and the
 // verdict.
-import { type Claim, leafDigest, leafIndex, opensTo, planningOf } from './challenge'
+import { leafDigest, leafIndex, opensTo } from './challenge'
 import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
-import { wrongValue } from './errors'
+import { PocError, wrongValue } from './errors'
 import { layerInForm } from './form'
 import { bindingId, wasSeen } from './registry'
 import { type LayerSamples, samplesOf } from './kv'
@@ -11,21 +11,13 @@ import { createDigestMatcher, createMatcher, type Matcher, type MatchResult } fr
 import type { Model } from './model'
 import { parseProfile } from './parse-profile'
 import type { Pass } from './pass'
+import { type PassPlan, planPass } from './pass-plan'
 import type { Plan } from './plan'
 import { checkTokens } from './prefill'
 import { type Proof, proofDigest } from './proof'
-import {
-  canReplay,
-  drawingReplay,
-  outcomeOfReplay,
-  type ReplayDemands,
-  replayable,
-  replayFault,
-  replayNumbers,
-  unreplayable,
-} from './replay'
+import { outcomeOfReplay, type ReplayDemands, replayable, replayFault, replayNumbers, unreplayable } from './replay'
 import { createReport, type Report } from './report'
-import { REPLAYED, type StructuralDemands, structuralReasons } from './structure'
+import { REPLAYED, requestFault, type StructuralDemands, structuralReasons } from './structure'
 import { type ToleranceProfile, whyNotCovered } from './tolerance'
 import { createTolerantMatcher } from './tolerant-matcher'
 import { atOnce, type Turns } from './turns'
@@ -70,7 +62,8 @@ export function examine(model: Model, proof: Proof, demands: Demands): Examinati
 /** {@link examine} in turns. */
 export function* examining(model: Model, proof: Proof, demands: Demands): Turns<Examination> {
   checkLength(model, proof) // before a plan is laid out, which takes seconds for a million tokens
-  const planned = yield* planPass(proof, demands)
+  const planned = yield* planIfAsked(model, proof, demands)
+  if ('verdict' in planned) return planned
   const { plan, whole, replayed } = planned
   yield
   const digest = proofDigest(proof)
@@ -96,6 +89,29 @@ export function* examining(model: Model, proof: Proof, demands: Demands): Turns<
   return openExamination(model, proof, planned, full, tolerance, demands)
 }
 
+const NO_PLAN: Plan = {
+  numPositions: 0,
+  layers: new Map(),
+  deepestLayer: 0,
+  contextDigest: new Uint8Array(0),
+  numSamples: 0,
+}
+
+/**
+ * {@link planPass}; or the verdict, with empty lists, on a proof that nobody can plan and that is not what was asked
+ * for.
+ */
+function* planIfAsked(model: Model, proof: Proof, demands: Demands): Turns<PassPlan | { verdict: Verdict }> {
+  try {
+    return yield* planPass(proof, demands)
+  } catch (error) {
+    const message = demands.request ? requestFault(proof, demands.request) : null
+    if (!(error instanceof PocError) || message === null) throw error
+    const report = createReport(model, proof, proofDigest(proof), NO_PLAN)
+    return { verdict: report('rejected', [{ code: 'request_mismatch', message }]) }
+  }
+}
+
 /** Refuses tokens that the model has no room for. */
 export function checkLength(model: Model, { tokens }: Pick<Proof, 'tokens'>): void {
   const { maxPositions } = model.config
@@ -111,28 +127,6 @@ function toleranceFor(proof: Proof, plan: Plan, model: Model, demands: Demands):
   const profile = parseProfile(demands.profile)
   if (header.form === 'digest') return 'a digest cannot be compared under a tolerance'
   return whyNotCovered(profile, header, header.form, model.numerics, plan) ?? profile
-}
-
-/** What is compared and what is computed. */
-export interface PassPlan {
-  /** The proof's samples. */
-  plan: Plan
-  /** The same, and the virtual layer where tokens are replayed. */
-  whole: Plan
-  /** After which positions the sampler is to choose again; null for none. */
-  replayed: Uint32Array | null
-}
-
-/** Plans the pass over a proof, of which only what everybody may see is needed. */
-export function* planPass(
-  proof: Claim & { beacon: string },
-  demands: Samplers & ReplayDemands & Pick<Demands, 'profile'>,
-): Turns<PassPlan> {
-  const { plan, seed } = yield* planningOf(proof, demands)
-  const isReplayed = demands.probabilityTest || canReplay(proof.header, demands.profile)
-  const replayed = isReplayed ? yield* drawingReplay(proof, seed, demands) : null
-  const whole = replayed ? withVirtual(plan, proof.header.numLayers, replayed) : plan
-  return { plan, whole, replayed }
 }
 
 function openExamination(
@@ -222,18 +216,6 @@ function faults(
   }
   const fault = replay && replayFault(replay, isChosen, tolerance && (tolerance.tokenGap?.maxMeanGap ?? 0))
   return fault ? [fault] : []
-}
-
-/** A plan, and positions of the virtual layer beside its own. */
-function withVirtual(plan: Plan, numLayers: number, positions: Uint32Array): Plan {
-  const own = plan.layers.get(numLayers) ?? new Uint32Array(0)
-  const all = new Uint32Array(own.length + positions.length)
-  all.set(own)
-  all.set(positions, own.length)
-  const virtual = all.sort().filter((position, i) => i === 0 || position !== all[i - 1])
-  const added = virtual.length - own.length
-  const layers = new Map([...plan.layers, [numLayers, virtual] as const])
-  return { ...plan, layers, deepestLayer: numLayers, numSamples: plan.numSamples + added }
 }
 
 /** The rows at some of a layer's positions. */

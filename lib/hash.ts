@@ -24,6 +24,8 @@ export type HashUse =
   | 'replay'
   | 'blind'
   | 'seal'
+  | 'sealed-result'
+  | 'refusal'
   | 'canary'
 
 /** Bytes of every digest in the formats. */

@@ -5,6 +5,7 @@ import { hexOf } from './hex'
 import { MAX_SEED_BYTES } from './limits'
 import { isVerifierId } from './payoff'
 import { parseAmount } from './ratio'
+import { REFUSAL_REASONS, type RefusalReason } from './refusal'
 import { readOpening, type SealOpening } from './seal'
 import type { VerdictStatus } from './verdict'
 
@@ -27,10 +28,10 @@ export type DisputePhase = (typeof DISPUTE_PHASES)[number]
 /** What happened. Digests are 64 lowercase hex digits, amounts are in the smallest unit. */
 export type DisputeEvent =
   | { type: 'deposit'; party: 'user' | 'generator'; amount: bigint }
-  | ({ type: 'delivery'; root?: string; modelDigest?: string } & Partial<DeliveredProof>) // a proof, or only its root
+  | ({ type: 'delivery'; root?: string; modelDigest?: string } & Partial<DeliveredProof>) // a proof, or else a root
   | { type: 'acceptance' } // by the user, who waives the challenge
   | { type: 'challenge' } // by the user
-  | { type: 'beacon'; beacon: string } // hex; what the challenge to a root is drawn with
+  | { type: 'beacon'; beacon: string } // by the user; hex, what the challenge to a root is drawn with
   | ({ type: 'opening' } & DeliveredProof) // by the generator, which opens its root where the beacon asks for it
   | { type: 'join'; verifier: string; stake: bigint }
   | { type: 'seal'; verifier: string; seal: string } // before the claimed samples are shown to the verifier
@@ -46,14 +47,23 @@ export type DisputeEvent =
       /** An earlier verifier whose vectors are like these within the tolerance, where digests cannot agree. */
       agreesWith?: string
     }
+  | {
+      type: 'refusal' // in place of a verdict: nobody can judge this proof
+      verifier: string
+      reason: RefusalReason
+      proofDigest?: string
+      /** In place of `proofDigest`, where the verifier is blind. */
+      subject?: string
+      modelDigest?: string
+    }
   | { type: 'withdrawal'; verifier: string } // in place of a verdict
   | { type: 'timeout'; phase: DisputePhase } // the time for what this phase waits for is over
 
 /** What is known of a proof that the generator has handed over. */
 export interface DeliveredProof {
   proofDigest: string
-  /** Of all claimed samples; blind verifiers are compared with it. */
-  samplesDigest?: string
+  /** `claimedResult` of the proof; blind verifiers are compared with it, and it tells them nothing. */
+  resultDigest?: string
   /** `sealSubject` of its blind proof: what blind verifiers must have recomputed. */
   subject?: string
 }
@@ -99,14 +109,14 @@ const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
   delivery: {
     proofDigest: optional(digest),
     root: optional(digest),
-    samplesDigest: optional(digest),
+    resultDigest: optional(digest),
     subject: optional(digest),
     modelDigest: optional(digest),
   },
   acceptance: {},
   challenge: {},
   beacon: { beacon },
-  opening: { proofDigest: digest, samplesDigest: optional(digest), subject: optional(digest) },
+  opening: { proofDigest: digest, resultDigest: optional(digest), subject: optional(digest) },
   join: { verifier, stake: amount },
   seal: { verifier, seal: digest },
   reveal: { verifier, opening },
@@ -118,6 +128,13 @@ const EVENTS: { [T in DisputeEventType]: Fields<EventOf<T>> } = {
     proofDigest: digest,
     modelDigest: optional(digest),
     agreesWith: optional(verifier),
+  },
+  refusal: {
+    verifier,
+    reason: oneOf(...REFUSAL_REASONS),
+    proofDigest: optional(digest),
+    subject: optional(digest),
+    modelDigest: optional(digest),
   },
   withdrawal: { verifier },
   timeout: { phase: oneOf(...DISPUTE_PHASES) },

@@ -117,8 +117,10 @@ export { judge, matchRecomputed, type Recomputed, recompute } from './blind'
 export {
   type BlindProof,
   blindProof,
+  claimedResult,
   checkSeal,
   checkSealedVerdict,
+  resultDigest,
   type SealedOutcome,
   type SealedResult,
   type SealOpening,
@@ -144,5 +146,6 @@ export {
 export * from './terms'
 export * from './payoff'
 export * from './dispute'
+export { refusalOf, type RefusalReason, refusalReason } from './refusal'
 
 export { type ErrorCode, type ErrorDetails, PocError } from './errors'

@@ -1,63 +1,14 @@
 // Who gets what from the stakepool: each row of the paper's Table 1, and the cases it leaves open.
 // Source: Proof of Cache, section 3.3.2 and Table 1; the open cases are argued in docs/PAYOFFS.md.
 
-import { PocError, wrongValue } from './errors'
+import { wrongValue } from './errors'
+import { checkStages, emptied, failedStakes, payout, settle, SLASHED } from './settlement'
+import type { DisputeStages, Settlement, Share, Shares } from './settlement'
 import { createTerms, termsAmounts, termsDeposits } from './terms'
-import type { DeadlockRule, Terms, TermsInput } from './terms'
+import type { DeadlockRule, TermsInput } from './terms'
 
-/** How a pool was emptied. */
-export type SettlementCase =
-  | 'no_challenge'
-  | 'generator_confirmed'
-  | 'verifier_confirmed'
-  | 'deadlock'
-  | 'refunded' // the deal ended before there was a result to dispute
-  | 'withheld' // the generator did not open its commitment
-
-/** What one party put in and takes out; smallest unit. */
-export interface Payout {
-  /** `'user'`, `'generator'` or a verifier's id. */
-  party: string
-  amount: bigint
-  deposit: bigint
-  /** `amount - deposit`. */
-  net: bigint
-  /** For people; its wording may change. */
-  reason: string
-}
-
-/** An emptied pool: the amounts, and also the deposits, sum to `pool`. */
-export interface Settlement {
-  case: SettlementCase
-  /** k: verdicts that counted as a stage, 0 if none did. */
-  stage: number
-  pool: bigint
-  /** User, generator, V_1 .. V_k, then failed and released verifiers. */
-  payouts: Payout[]
-}
-
-/** {@link Settlement} with its amounts as decimal strings. */
-export interface SettlementJson {
-  case: SettlementCase
-  stage: number
-  pool: string
-  payouts: { party: string; amount: string; deposit: string; net: string; reason: string }[]
-}
-
-/** The verifiers of a dispute, by id. */
-export interface DisputeStages {
-  /** V_1 .. V_k: those that accepted or rejected, in order. */
-  verifiers: readonly string[]
-  /** Those that joined and decided nothing; each gets its stake back. */
-  released?: readonly string[]
-  /** Those that failed a canary; their stakes go to V_k, or in a deadlock to the user. */
-  failed?: readonly string[]
-}
-
-/** Whether a value can be a verifier's id: 1 to 128 visible ASCII characters, not `user` or `generator`. */
-export function isVerifierId(value: unknown): value is string {
-  return typeof value === 'string' && /^(?!(user|generator)$)[!-~]{1,128}$/.test(value)
-}
+export type { DisputeStages, Payout, Settlement, SettlementCase, SettlementJson } from './settlement'
+export { isVerifierId, settlementToJson } from './settlement'
 
 /**
  * The user accepts, or does not challenge in time (Table 1, "No Challenge").
@@ -120,12 +71,34 @@ export function settleVerifierConfirmed(input: TermsInput, stages: DisputeStages
 }
 
 /**
+ * A challenge of which nothing came: the user gave no beacon, or no verifier a verdict. Nothing speaks against the
+ * result, so it is paid for as without a challenge.
+ * @param stages - Without any verdict.
+ * @throws {PocError} TERMS_INVALID; INVALID_ARGUMENT: wrong ids, or a stage.
+ */
+export function settleLapsed(input: TermsInput, stages: DisputeStages = { verifiers: [] }): Settlement {
+  const terms = createTerms(input)
+  checkStages(terms, stages, 0)
+  if (stages.verifiers.length > 0) throw wrongValue('INVALID_ARGUMENT', 'the stages', 'none', stages.verifiers.length)
+  const { servicePayment, verificationPayment, generatorStake } = termsAmounts(terms)
+  return settle('lapsed', terms, stages, {
+    user: [verificationPayment + failedStakes(terms, stages), 'pays for the service; no verdict came of the challenge'],
+    generator: [servicePayment + generatorStake, 'paid for the service: no verdict speaks against it'],
+    verifier: () => SLASHED,
+  })
+}
+
+/**
  * No two results agreed and no further verifier comes; the terms' `onDeadlock` says who is presumed right.
+ *
+ * Without any verdict there are no results that disagree: the challenge has lapsed, as {@link settleLapsed} has it,
+ * unless the terms presume the user right.
  * @throws {PocError} TERMS_INVALID; INVALID_ARGUMENT: more stages than the terms allow, or wrong ids.
  */
 export function settleDeadlock(input: TermsInput, stages: DisputeStages): Settlement {
   const terms = createTerms(input)
   checkStages(terms, stages, 0)
+  if (stages.verifiers.length === 0 && terms.onDeadlock !== 'refund-user') return settleLapsed(terms, stages)
   const { servicePayment, verificationPayment } = termsAmounts(terms)
   const { user, generator, verifier } = termsDeposits(terms)
   const stakes = BigInt(stages.verifiers.length) * verifier
@@ -182,66 +155,4 @@ export function settleWithheld(input: TermsInput): Settlement {
       verifier: () => SLASHED,
     },
   )
-}
-
-/** The JSON form of a settlement. */
-export function settlementToJson(settlement: Settlement): SettlementJson {
-  const payouts = settlement.payouts.map(({ party, amount, deposit, net, reason }) => {
-    return { party, amount: `${amount}`, deposit: `${deposit}`, net: `${net}`, reason }
-  })
-  return { case: settlement.case, stage: settlement.stage, pool: `${settlement.pool}`, payouts }
-}
-
-type Share = readonly [amount: bigint, reason: string]
-
-interface Shares {
-  user: Share
-  generator: Share
-  verifier: (id: string) => Share
-}
-
-const SLASHED: Share = [0n, 'slashed: its result was refuted']
-
-/** Checks the stages and gives the id of V_k. */
-function checkStages(terms: Terms, stages: DisputeStages, least: number): string {
-  const { verifiers, released = [], failed = [] } = stages ?? {}
-  if (!Array.isArray(verifiers) || !Array.isArray(released) || !Array.isArray(failed)) {
-    throw wrongValue('INVALID_ARGUMENT', 'stages', 'an object of arrays: verifiers, released, failed', stages)
-  }
-  const ids: unknown[] = [...verifiers, ...released, ...failed]
-  const wrong = ids.find((id) => !isVerifierId(id))
-  if (wrong !== undefined) throw wrongValue('INVALID_ARGUMENT', 'a verifier', 'an id', wrong)
-  if (new Set(ids).size < ids.length) throw wrongValue('INVALID_ARGUMENT', 'verifiers', 'distinct', ids)
-  if (verifiers.length < least || verifiers.length > terms.maxStages) {
-    throw wrongValue('INVALID_ARGUMENT', 'the stages', `${least} to ${terms.maxStages}`, verifiers.length)
-  }
-  return verifiers[verifiers.length - 1]
-}
-
-function failedStakes(terms: Terms, { failed = [] }: DisputeStages): bigint {
-  return BigInt(failed.length) * termsDeposits(terms).verifier
-}
-
-function settle(kind: SettlementCase, terms: Terms, stages: DisputeStages, shares: Shares): Settlement {
-  const { user, generator, verifier } = termsDeposits(terms)
-  const unused: Share = [verifier, 'decided nothing: stake back']
-  return emptied(kind, stages.verifiers.length, [
-    payout('user', user, shares.user),
-    payout('generator', generator, shares.generator),
-    ...stages.verifiers.map((id) => payout(id, verifier, shares.verifier(id))),
-    ...(stages.failed ?? []).map((id) => payout(id, verifier, [0n, 'slashed: it failed a canary'])),
-    ...(stages.released ?? []).map((id) => payout(id, verifier, unused)),
-  ])
-}
-
-function payout(party: string, deposit: bigint, [amount, reason]: Share): Payout {
-  return { party, amount, deposit, net: amount - deposit, reason }
-}
-
-function emptied(kind: SettlementCase, stage: number, payouts: Payout[]): Settlement {
-  const pool = payouts.reduce((sum, { deposit }) => sum + deposit, 0n)
-  const paid = payouts.reduce((sum, { amount }) => sum + amount, 0n)
-  const owed = payouts.some(({ amount }) => amount < 0n)
-  if (paid === pool && !owed) return { case: kind, stage, pool, payouts }
-  throw new PocError('INTERNAL', `the settlement "${kind}" pays ${paid} out of a pool of ${pool}`)
 }

@@ -82,10 +82,12 @@ export function decodeProof(bytes: Uint8Array, limits: ProofLimits = {}): Proof 
 /**
  * SHA-256 over a proof's bytes, 64 hex digits.
  *
+ * @param proof - Or bytes as they came, which need be no proof.
  * @throws {PocError} INVALID_ARGUMENT, PROOF_TOO_LARGE
  */
-export function proofDigest(proof: Proof): string {
-  return hexFrom(taggedHash('proof', encodeProof(proof, { maxBytes: MAX_PROOF_BYTES })))
+export function proofDigest(proof: Proof | Uint8Array): string {
+  const encoded = proof instanceof Uint8Array ? proof : encodeProof(proof, { maxBytes: MAX_PROOF_BYTES })
+  return hexFrom(taggedHash('proof', encoded))
 }
 
 /**

@@ -3,6 +3,8 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { claimedDigests, firstDivergence, type LayerDigest } from './agreement'
 import { contextOf, type ProofHeader } from './binding'
+import { planOf } from './challenge'
+import type { Samplers } from './custom-sampler'
 import { type ErrorCode, wrongValue } from './errors'
 import { le32, taggedHash } from './hash'
 import { fieldsOf } from './header'
@@ -104,6 +106,41 @@ export function sealVerdict(
 }
 
 /**
+ * What a seal and a claim are compared by: the digest of the sampled layers and of all samples, 64 hex digits.
+ *
+ * A digest of a digest, so that it may be published: who has only this can seal nothing that it is the digest of.
+ * @param digests - Running digests, of all sampled layers.
+ * @throws {PocError} INVALID_ARGUMENT
+ */
+export function resultDigest(digests: readonly LayerDigest[]): string {
+  const checked = readDigests(digests, 'digests', 'INVALID_ARGUMENT')
+  const [, last] = checked[checked.length - 1]
+  return digestOfResult(
+    checked.map(([layer]) => layer),
+    last,
+  )
+}
+
+/**
+ * {@link resultDigest} of what a proof claims, by its samples or by the one digest that stands for them.
+ *
+ * @param samplers - Only for custom ones, in a proof of the form `digest`.
+ * @throws {PocError} INVALID_ARGUMENT: among them, a proof without samples, and one of sketches, whose digests are not
+ *   those of the vectors that verifiers seal
+ */
+export function claimedResult(proof: Proof, samplers: Samplers = {}): string {
+  const checked = checkProof(proof, 'INVALID_ARGUMENT')
+  const { form } = checked.header
+  if (form === 'sketch') throw wrongValue('INVALID_ARGUMENT', 'proof.header.form', "'rows' or 'digest'", form)
+  if (form === 'rows') return resultDigest(claimedDigests(checked.samples))
+  return digestOfResult([...planOf(checked, samplers).plan.layers.keys()], checked.samplesDigest)
+}
+
+function digestOfResult(layers: readonly number[], samplesDigest: string): string {
+  return hexFrom(taggedHash('sealed-result', le32([layers.length, ...layers]), bytesOf(samplesDigest)))
+}
+
+/**
  * Whether an opening is that of a seal.
  *
  * @throws {PocError} INVALID_ARGUMENT: no seal, or no opening
@@ -180,16 +217,21 @@ function readResult(value: unknown, where: string, code: ErrorCode): SealedResul
   const { verifier, subject, digests, refuted } = fieldsOf(value, where, code)
   if (!isVerifierId(verifier)) throw wrongValue(code, `${where}.verifier`, "a verifier's id", verifier)
   if (typeof refuted !== 'boolean') throw wrongValue(code, `${where}.refuted`, 'true or false', refuted)
-  if (!Array.isArray(digests)) throw wrongValue(code, `${where}.digests`, 'an array', digests)
+  const read = readDigests(digests, `${where}.digests`, code)
+  return { verifier, subject: hexOf(subject, 32, 32, `${where}.subject`, code), digests: read, refuted }
+}
+
+function readDigests(digests: unknown, where: string, code: ErrorCode): readonly LayerDigest[] {
+  if (!Array.isArray(digests)) throw wrongValue(code, where, 'an array', digests)
   // The virtual layer comes after the model's own.
-  integerIn(digests.length, 1, MAX_LAYERS + 1, `${where}.digests.length`, code)
+  integerIn(digests.length, 1, MAX_LAYERS + 1, `${where}.length`, code)
   let least = 0
   const read = digests.map((each: unknown, i): LayerDigest => {
-    const at = `${where}.digests[${i}]`
+    const at = `${where}[${i}]`
     if (!Array.isArray(each) || each.length !== 2) throw wrongValue(code, at, '[layer, digest]', each)
     const layer = integerIn(each[0], least, MAX_LAYERS, `${at}[0]`, code)
     least = layer + 1
     return Object.freeze([layer, hexOf(each[1], 32, 32, `${at}[1]`, code)] as const)
   })
-  return { verifier, subject: hexOf(subject, 32, 32, `${where}.subject`, code), digests: Object.freeze(read), refuted }
+  return Object.freeze(read)
 }

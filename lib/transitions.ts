@@ -5,7 +5,8 @@ import type { DisputeState, DisputeVerifier } from './dispute'
 import { wrongValue } from './errors'
 import type { DeliveredProof, DisputeEvent, EventOf } from './history'
 import * as payoff from './payoff'
-import { checkSeal } from './seal'
+import { refusalDigest } from './refusal'
+import { checkSeal, resultDigest } from './seal'
 import { type Terms, termsDeposits } from './terms'
 
 /** The most verifiers that may join one dispute: those that leave cost nothing, so something else must end it. */
@@ -39,6 +40,8 @@ export function changes(state: DisputeState, event: DisputeEvent, where: string)
       return canary(state, event, where)
     case 'verdict':
       return verdict(state, event, where)
+    case 'refusal':
+      return refusal(state, event, where)
     case 'withdrawal':
       must(`${where}.verifier`, event.verifier, working(state).id)
       return release(state)
@@ -58,21 +61,23 @@ function deposit(state: DisputeState, event: EventOf<'deposit'>, where: string):
 }
 
 function delivery(state: DisputeState, event: EventOf<'delivery'>, where: string): Changes {
-  const { proofDigest, samplesDigest, subject, root = null, modelDigest = null } = event
-  if (proofDigest === undefined && root === null) {
+  const { proofDigest, resultDigest: claimed, subject, root = null, modelDigest = null } = event
+  // A proof that opens the root already was opened for a beacon of the generator's own.
+  if ((proofDigest === undefined) === (root === null)) {
     throw wrongValue('DISPUTE_INVALID', `${where}.proofDigest`, 'given, or else the root', proofDigest)
   }
-  const proof = proofDigest === undefined ? {} : delivered(state, { proofDigest, samplesDigest, subject }, where)
+  const given = { proofDigest: proofDigest as string, resultDigest: claimed, subject }
+  const proof = proofDigest === undefined ? {} : delivered(state, given, where)
   return { phase: 'challenge', root, modelDigest, ...proof }
 }
 
 function delivered(state: DisputeState, given: DeliveredProof, where: string): Changes {
-  for (const name of ['samplesDigest', 'subject'] as const) {
+  for (const name of ['resultDigest', 'subject'] as const) {
     if (given[name] !== undefined || state.terms.honesty !== 'blind') continue
     throw wrongValue('DISPUTE_INVALID', `${where}.${name}`, 'given, for blind verifiers', undefined)
   }
-  const { proofDigest, samplesDigest = null, subject = null } = given
-  return { proofDigest, samplesDigest, subject }
+  const { proofDigest, resultDigest: claimed = null, subject = null } = given
+  return { proofDigest, resultDigest: claimed, subject }
 }
 
 function join(state: DisputeState, event: EventOf<'join'>, where: string): Changes {
@@ -90,14 +95,12 @@ function verdict(state: DisputeState, event: EventOf<'verdict'>, where: string):
   must(`${where}.proofDigest`, event.proofDigest, state.proofDigest)
   if (state.modelDigest !== null) must(`${where}.modelDigest`, event.modelDigest, state.modelDigest)
   const { verifier: id, status, samplesDigest, agreesWith } = event
-  const rejecting = state.verifiers.filter((one) => one.status === 'rejected')
-  const named = rejecting.find((one) => one.id === agreesWith)
+  const named = state.verifiers.find((one) => one.status === 'rejected' && one.id === agreesWith)
   if (agreesWith !== undefined && !named) {
     throw wrongValue('DISPUTE_INVALID', `${where}.agreesWith`, 'an earlier verifier that rejected', agreesWith)
   }
   if (status === 'inconclusive') return release(state)
-  const earlier = named ?? rejecting.find((one) => one.samplesDigest === samplesDigest)
-  return decided(state, { id, status, samplesDigest }, earlier)
+  return decided(state, { id, status, samplesDigest }, named ?? rejectedWith(state, samplesDigest))
 }
 
 /** What a seal held, not what its verifier says of it, is compared: with the claimed samples and with the others'. */
@@ -110,10 +113,24 @@ function reveal(state: DisputeState, event: EventOf<'reveal'>, where: string): C
   if (!checkSeal(seal, opening)) {
     throw wrongValue('DISPUTE_INVALID', `${where}.opening`, `that of the seal ${seal}`, opening)
   }
-  const [, samplesDigest] = opening.digests[opening.digests.length - 1]
-  const status = samplesDigest === state.samplesDigest && !opening.refuted ? 'accepted' : 'rejected'
-  const earlier = state.verifiers.find((one) => one.status === 'rejected' && one.samplesDigest === samplesDigest)
-  return decided(state, { id, status, samplesDigest, seal }, earlier)
+  const samplesDigest = resultDigest(opening.digests)
+  const status = samplesDigest === state.resultDigest && !opening.refuted ? 'accepted' : 'rejected'
+  return decided(state, { id, status, samplesDigest, seal }, rejectedWith(state, samplesDigest))
+}
+
+/** That nobody can judge this proof counts as a rejection: all who say so have found the same. */
+function refusal(state: DisputeState, event: EventOf<'refusal'>, where: string): Changes {
+  const { id } = working(state)
+  const bound = state.terms.honesty === 'blind' ? 'subject' : 'proofDigest'
+  must(`${where}.verifier`, event.verifier, id)
+  must(`${where}.${bound}`, event[bound], state[bound])
+  if (state.modelDigest !== null) must(`${where}.modelDigest`, event.modelDigest, state.modelDigest)
+  const samplesDigest = refusalDigest(state.proofDigest as string)
+  return decided(state, { id, status: 'rejected', samplesDigest }, rejectedWith(state, samplesDigest))
+}
+
+function rejectedWith(state: DisputeState, samplesDigest: string): DisputeVerifier | undefined {
+  return state.verifiers.find((one) => one.status === 'rejected' && one.samplesDigest === samplesDigest)
 }
 
 /** A canary that was seen leaves the verifier at work; one that was not takes its stake. */
@@ -155,6 +172,7 @@ function timeout(state: DisputeState): Changes {
   if (state.phase === 'seal' || state.phase === 'reveal' || state.phase === 'verdict') return release(state)
   if (state.phase === 'verifier') return settled(payoff.settleDeadlock(state.terms, stages(state.verifiers)))
   if (state.phase === 'challenge') return settled(payoff.settleNoChallenge(state.terms))
+  if (state.phase === 'beacon') return settled(payoff.settleLapsed(state.terms)) // the user owed it
   if (state.phase === 'opening') return settled(payoff.settleWithheld(state.terms))
   return settled(payoff.settleRefund(state.terms, state.deposited))
 }

@@ -45,7 +45,7 @@ describe('first divergence', () => {
 })
 
 describe('groups', () => {
-  test('are those that recomputed the same where all of them were', () => {
+  test('are those that recomputed the same as far as each went', () => {
     const recomputed = [
       { verifier: 'lazy', digests: digestsOf(7, 7, 7) },
       { verifier: 'a', digests: digestsOf(1, 2, 3) },
@@ -63,16 +63,33 @@ describe('groups', () => {
     { minLength: 1, maxLength: 8 },
   )
 
-  test('hold every verifier once; two are together if and only if their common digest is equal', () => {
+  test('one that stopped early joins no honest verifier to a liar that differs deeper', () => {
+    const honest = { verifier: 'honest', digests: digestsOf(1, 2, 3) }
+    const liar = { verifier: 'liar', digests: digestsOf(1, 2, 9) }
+    const stopped = [
+      { verifier: 'early', digests: digestsOf(1) },
+      { verifier: 'as early', digests: digestsOf(1) },
+    ]
+    expect(groupBySamples([honest, liar, ...stopped])).toEqual([['early', 'as early'], ['honest'], ['liar']])
+    expect(groupBySamples([honest, ...stopped])).toEqual([['honest', 'early', 'as early']])
+  })
+
+  // As text, one that stopped early is the beginning of those that went on.
+  test('hold every verifier once, two that differ never, and one that stopped early where there is one way on', () => {
+    const textOf = (digests: readonly LayerDigest[]) => digests.map(([, each]) => each.slice(0, 2)).join('')
     fc.assert(
       fc.property(digestLists, (lists) => {
         const groups = groupBySamples(lists.map((digests, i) => ({ verifier: `v${i}`, digests })))
         expect(groups.flat().sort()).toEqual(lists.map((_, i) => `v${i}`).sort())
-        const depth = Math.min(...lists.map(({ length }) => length))
-        for (const [i, a] of lists.entries()) {
-          for (const [j, b] of lists.entries()) {
-            const together = groups.some((group) => group.includes(`v${i}`) && group.includes(`v${j}`))
-            expect(together).toBe(a[depth - 1][1] === b[depth - 1][1])
+        const texts = lists.map(textOf)
+        const placeOf = (i: number) => groups.findIndex((group) => group.includes(`v${i}`))
+        for (const [i, a] of texts.entries()) {
+          const longer = texts.filter((text) => text.startsWith(a))
+          const isOneWay = longer.every((one) => longer.every((two) => one.startsWith(two) || two.startsWith(one)))
+          for (const [j, b] of texts.entries()) {
+            const together = placeOf(i) === placeOf(j)
+            if (!a.startsWith(b) && !b.startsWith(a)) expect(together).toBe(false)
+            if (b.startsWith(a)) expect(together).toBe(a === b || isOneWay)
           }
         }
       }),

@@ -18,6 +18,8 @@ import {
   blindProof,
   checkSeal,
   checkSealedVerdict,
+  claimedResult,
+  resultDigest,
   sealedOutcome,
   sealSubject,
   sealVerdict,
@@ -41,6 +43,19 @@ beforeAll(async () => {
   layers = recomputed.layers
 })
 afterAll(() => model.close())
+
+test('what it seals is compared with a claim by one digest, of whole vectors or of the digest for them', async () => {
+  expect(resultDigest(runningDigests(layers))).toBe(claimedResult(proof))
+  expect(claimedResult(forged(0))).not.toBe(claimedResult(proof))
+  const options = { promptLength: 5, tokenSampler: 'bernoulli:1/3', layerSampler: 'uniform:2' }
+  const short = await prove(model, proof.tokens, { ...options, form: 'digest' })
+  const { layers: ours } = await recompute(model, blindProof(short))
+  expect(resultDigest(runningDigests(ours))).toBe(claimedResult(short))
+  expect(resultDigest(runningDigests(ours))).not.toBe(claimedResult({ ...short, samplesDigest: '00'.repeat(32) }))
+  const sketched = await prove(model, proof.tokens, { ...options, form: 'sketch' })
+  expect(() => claimedResult(sketched)).toThrow(expect.objectContaining({ where: 'proof.header.form' }))
+  expect(() => resultDigest([])).toThrow(PocError)
+})
 
 /** With one bit of one vector changed. */
 function forged(index: number): Proof {

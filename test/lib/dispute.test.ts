@@ -5,7 +5,15 @@ import * as dispute from '../../lib/dispute'
 import type { DisputeEvent, DisputeState } from '../../lib/dispute'
 import { PocError } from '../../lib/errors'
 import { settlementToJson } from '../../lib/payoff'
-import { createTerms, parseTerms, type Terms, type TermsInput, termsAmounts, termsDeposits } from '../../lib/terms'
+import {
+  createTerms,
+  type DeadlockRule,
+  parseTerms,
+  type Terms,
+  type TermsInput,
+  termsAmounts,
+  termsDeposits,
+} from '../../lib/terms'
 
 const { advance, disputeToJson, openDispute, parseDispute, parseHistory, replay } = dispute
 const PROOF = '70'.repeat(32)
@@ -96,6 +104,21 @@ describe('deadlock', () => {
     expect(paid(state)).toEqual({ user: 1144, generator: 500, a: 20, b: 20, c: 20 })
   })
 
+  test('without any verdict is none: the challenge lapses, unless the terms presume the user right', () => {
+    const leaves: DisputeEvent[] = [joins('a'), { type: 'withdrawal', verifier: 'a' }]
+    const late: DisputeEvent = { type: 'timeout', phase: 'verifier' }
+    for (const events of [[late], [...leaves, late]]) {
+      const ends = (onDeadlock: DeadlockRule) => replay({ ...TERMS, onDeadlock }, [...CHALLENGED, ...events])
+      const released = events.length > 1 ? { a: 20 } : {}
+      for (const rule of ['return-deposits', 'confirm-generator'] as const) {
+        expect([ends(rule).settlement?.case, ends(rule).settlement?.stage]).toEqual(['lapsed', 0])
+        expect(paid(ends(rule))).toEqual({ user: 44, generator: 1600, ...released })
+      }
+      expect(ends('refund-user').settlement?.case).toBe('deadlock')
+      expect(paid(ends('refund-user'))).toEqual({ user: 1144, generator: 500, ...released })
+    }
+  })
+
   test('comes when no further verifier does', () => {
     const state = after(...CHALLENGED, ...says('a', 'rejected', 1), { type: 'timeout', phase: 'verifier' })
     expect([state.settlement?.case, state.settlement?.stage]).toEqual(['deadlock', 1])
@@ -106,8 +129,8 @@ describe('deadlock', () => {
     const many = Array.from({ length: dispute.MAX_VERIFIERS }, (_, i) => leave(`v${i}`)).flat()
     expect(after(...CHALLENGED, ...many.slice(0, -2)).phase).toBe('verifier')
     const state = after(...CHALLENGED, ...many)
-    expect([state.settlement?.case, state.settlement?.stage]).toEqual(['deadlock', 0])
-    expect(state.settlement?.payouts.every(({ net }) => net === 0n)).toBe(true)
+    expect([state.settlement?.case, state.settlement?.stage]).toEqual(['lapsed', 0])
+    expect(state.settlement?.payouts.slice(2).every(({ net }) => net === 0n)).toBe(true)
   })
 })
 
@@ -121,9 +144,9 @@ describe('events', () => {
       ['delivery', 1644, 'delivery timeout'],
       ['challenge', 1644, 'acceptance challenge timeout'],
       ['verifier', 1644, 'join timeout'],
-      ['verdict', 1664, 'verdict withdrawal timeout'],
+      ['verdict', 1664, 'verdict refusal withdrawal timeout'],
       ['verifier', 1664, 'join timeout'],
-      ['verdict', 1684, 'verdict withdrawal timeout'],
+      ['verdict', 1684, 'verdict refusal withdrawal timeout'],
       ['settled', 0, ''],
     ])
   })
@@ -280,13 +303,13 @@ function outcome(terms: Terms, events: readonly DisputeEvent[]): string {
   if (verdicts.some(({ status }) => status === 'accepted')) return `generator_confirmed ${verdicts.length}`
   if (new Set(digests).size < digests.length) return `verifier_confirmed ${verdicts.length}`
   expect(verdicts.length <= terms.maxStages).toBe(true)
-  return `deadlock ${verdicts.length}`
+  return verdicts.length > 0 || terms.onDeadlock === 'refund-user' ? `deadlock ${verdicts.length}` : 'lapsed 0'
 }
 
 describe('random terms and histories', () => {
   const cases = fc.tuple(termsArbitrary, fc.array(choiceArbitrary, { minLength: 1, maxLength: 40, size: 'max' }))
   const options = { numRuns: 300 }
-  const allCases = ['no_challenge', 'generator_confirmed', 'verifier_confirmed', 'deadlock', 'refunded']
+  const allCases = ['no_challenge', 'generator_confirmed', 'verifier_confirmed', 'deadlock', 'lapsed', 'refunded']
 
   test('the pool holds exactly what was deposited, and a settlement empties it to the unit', () => {
     const reached = new Set<string>()

@@ -132,19 +132,41 @@ describe('what the table leaves open', () => {
       fc.property(deal, ({ terms: t, k, released }) => {
         const row = table(t, k)
         const settlement = payoff.settleDeadlock(t, { verifiers: ids(k), released })
+        const lapses = k === 0 && t.onDeadlock !== 'refund-user'
         const [user, generator, verifier] = {
           'return-deposits': [row.userBack, row.generatorStake, row.stake],
           'confirm-generator': [row.verification, row.generatorPaid, row.stake],
           'refund-user': [row.userBack + BigInt(k) * row.stake, row.generatorStake, 0n],
-        }[t.onDeadlock]
+        }[lapses ? 'confirm-generator' : t.onDeadlock]
         const expected: Record<string, bigint> = { user, generator }
         for (const id of ids(k)) expected[id] = verifier
         for (const id of released) expected[id] = row.stake
         expect(paid(settlement)).toEqual(expected)
-        expect([settlement.case, settlement.stage]).toEqual(['deadlock', k])
+        expect([settlement.case, settlement.stage]).toEqual([lapses ? 'lapsed' : 'deadlock', k])
         expectEmptied(settlement, row.pool + BigInt(released.length) * row.stake)
       }),
     )
+  })
+
+  test('a lapsed challenge pays as no challenge does, and the user the stakes of failed verifiers', () => {
+    fc.assert(
+      fc.property(deal, ({ terms: t, k, released }) => {
+        const row = table(t, 0)
+        const failed = ids(k)
+        const settlement = payoff.settleLapsed(t, { verifiers: [], released, failed })
+        const expected: Record<string, bigint> = {
+          user: row.verification + BigInt(k) * row.stake,
+          generator: row.generatorPaid,
+        }
+        for (const id of failed) expected[id] = 0n
+        for (const id of released) expected[id] = row.stake
+        expect(paid(settlement)).toEqual(expected)
+        expect(paid(payoff.settleLapsed(t))).toEqual(paid(payoff.settleNoChallenge(t)))
+        expectEmptied(settlement, row.initialPool + BigInt(k + released.length) * row.stake)
+      }),
+    )
+    const one = createTerms({ alpha: '1', beta: '1', generationCost: 1, verificationCost: 1, maxStages: 2 })
+    expect(() => payoff.settleLapsed(one, { verifiers: ['v1'] })).toThrow(PocError)
   })
 
   test('a refund gives back what was deposited', () => {
@@ -167,7 +189,8 @@ describe('what the table leaves open', () => {
           [payoff.settleNoChallenge(t), row.service],
           [payoff.settleGeneratorConfirmed(t, stages(1)), row.service + row.verification],
           [payoff.settleVerifierConfirmed(t, stages(2), 'v1'), 0n],
-          [payoff.settleDeadlock(t, stages(0)), t.onDeadlock === 'confirm-generator' ? row.service : 0n],
+          [payoff.settleLapsed(t), row.service],
+          [payoff.settleDeadlock(t, stages(1)), t.onDeadlock === 'confirm-generator' ? row.service : 0n],
         ]
         for (const [{ payouts }, most] of settlements) expect(-payouts[0].net <= most).toBe(true)
       }),

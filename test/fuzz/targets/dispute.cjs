@@ -5,26 +5,29 @@ const { attempt, dist, fuzzTarget, must, vectors } = require('../target.cjs')
 const { jsonOrEdited, wordsOf } = require('../edits.cjs')
 
 const { disputeToJson, historyToJson, parseDispute, parseHistory } = dist('dispute')
-const { sealVerdict } = dist('seal')
+const { resultDigest, sealVerdict } = dist('seal')
 
 const hash = (n) => n.toString(16).padStart(2, '0').repeat(32)
 const [{ terms }] = vectors('payoffs.json')
 const deposits = vectors('payoffs.json')[0].history.slice(0, 2)
 const join = (verifier) => ({ type: 'join', verifier, stake: '20' })
 
+const digestsOf = (last) => [
+  [1, hash(1)],
+  [5, last],
+]
+
 /** A blind verifier's turn: it recomputed what `last` stands for. */
 function blindTurn(verifier, last) {
-  const digests = [
-    [1, hash(1)],
-    [5, last],
-  ]
+  const digests = digestsOf(last)
   const { seal: sealed, opening } = sealVerdict({ verifier, subject: hash(2), digests, refuted: false }, hash(3))
   return [join(verifier), { type: 'seal', verifier, seal: sealed }, { type: 'reveal', verifier, opening }]
 }
 const judgement = (verifier, status, samples, fields) => {
   return { type: 'verdict', verifier, status, samplesDigest: hash(samples), proofDigest: hash(0x70), ...fields }
 }
-const DELIVERY = { type: 'delivery', proofDigest: hash(0x70), samplesDigest: hash(4), subject: hash(2) }
+const PROOF = { proofDigest: hash(0x70), resultDigest: resultDigest(digestsOf(hash(4))), subject: hash(2) }
+const DELIVERY = { type: 'delivery', ...PROOF }
 const COMMITTED = { type: 'delivery', root: hash(6), modelDigest: hash(7) }
 const OPENED = [
   { type: 'beacon', beacon: 'c0ffee' },
@@ -33,6 +36,8 @@ const OPENED = [
 const canary = (verifier, passed) => ({ type: 'canary', verifier, proofDigest: hash(9), passed })
 const CHALLENGE = { type: 'challenge' }
 const named = { modelDigest: hash(7) }
+const refusals = (reason, fields) =>
+  ['a', 'b'].flatMap((verifier) => [join(verifier), { type: 'refusal', verifier, reason, ...fields }])
 
 // What the committed vectors do not have.
 const HONESTY = [
@@ -53,6 +58,12 @@ const HONESTY = [
     ],
   },
   { honesty: 'blind', events: [COMMITTED, CHALLENGE, OPENED[0], { type: 'timeout', phase: 'opening' }] },
+  { honesty: 'blind', events: [COMMITTED, CHALLENGE, { type: 'timeout', phase: 'beacon' }] },
+  { honesty: 'blind', events: [DELIVERY, CHALLENGE, ...refusals('unknown_sampler', { subject: hash(2) })] },
+  {
+    honesty: 'canaries',
+    events: [COMMITTED, CHALLENGE, ...OPENED, ...refusals('proof_malformed', { proofDigest: hash(0x70), ...named })],
+  },
 ].map(({ honesty, events }) => ({ terms: { ...terms, honesty }, history: [...deposits, ...events] }))
 for (const dispute of HONESTY) must(parseDispute(dispute).settlement !== null, 'these disputes end')
 
