@@ -2,6 +2,7 @@
 
 import { planOf } from './challenge'
 import { checkReplay, checkReplayed } from './check-replay'
+import { wrongValue } from './errors'
 import { structuralFaults } from './check-structure'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
@@ -90,6 +91,7 @@ export type Report = (code: ProblemCode, message: string) => void
 export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptions = {}): VerdictCheck {
   checkOptions(options)
   checkNames(options, CHECK_OPTIONS)
+  if (proof instanceof Uint8Array) throw wrongValue('INVALID_ARGUMENT', 'proof', 'a decoded proof', proof)
   const digest = proofDigest(proof) // refuses what is no proof
   parseVerdict(verdict)
   const problems: VerdictProblem[] = []
