@@ -19,8 +19,8 @@ import type { Reason, TokenReplay } from './verdict'
 export interface ReplayDemands {
   /**
    * Which generated tokens the sampler must choose again: `all`, `none`, or a random share such as `1/8`. Default:
-   * all, except where the proof's depth policy drew a depth that stops before the logits, or does not state its
-   * sampler. Asked for by name, what cannot be replayed makes the verdict `inconclusive` (`not_replayable`).
+   * all; none where the proof's depth policy drew a depth that stops before the logits, or the proof does not state
+   * its sampler. Asked for by name, what cannot be replayed makes the verdict `inconclusive` (`not_replayable`).
    */
   replay?: string
   /** Draws a share, hex; needed where the proof has no beacon. The generator must not know it. */
