@@ -29,7 +29,7 @@ export function structuralFaults(proof: Proof, verdict: Verdict, plan: Plan, opt
   if (request !== undefined) faults.set('request_mismatch', requestFault(proof, request) !== null)
   if (proof.header.numerics === EXACT) {
     faults.set('no_profile', false)
-    if (options.replay !== undefined) faults.set('not_replayable', unreplayable(proof, options) !== null)
+    faults.set('not_replayable', unreplayable(proof, options) !== null)
   }
   // Looked at only where nothing else is wrong.
   const isWhole = [...faults.values()].every((present) => !present)

@@ -40,7 +40,7 @@ export interface Evidence {
 export interface Audit {
   valid: boolean
   problems: { code: string; message: string }[]
-  /** Whether all that the verdict says was verified again: with a model, and nothing `unverifiable`. */
+  /** Whether all that the verdict says was verified again and holds: with a model, nothing being `unverifiable`. */
   verified: boolean
   /**
    * What the verdict rests on that is somebody's word alone: its reasons `replayed`, where the audit was given no
@@ -193,8 +193,9 @@ export async function auditEvidence(json: unknown, model?: Model, options: Audit
   const unverifiable: Audit['unverifiable'] = unverifiableReasons(verdict, model && options.seen)
   if (profile && restsOnProfile(decoded, verdict) && !isSignedBy(profile, trusted))
     unverifiable.push('profile_untrusted')
-  const verified = model !== undefined && unverifiable.length === 0
-  return { valid: problems.length === 0, problems, verified, unverifiable }
+  const valid = problems.length === 0
+  const verified = valid && model !== undefined && unverifiable.length === 0
+  return { valid, problems, verified, unverifiable }
 }
 
 /** Whether another profile could have given another verdict: none changes what a proof's structure says. */

@@ -64,7 +64,8 @@ function delivery(state: DisputeState, event: EventOf<'delivery'>, where: string
   const { proofDigest, resultDigest: claimed, subject, root = null, modelDigest = null } = event
   // A proof that opens the root already was opened for a beacon of the generator's own.
   if ((proofDigest === undefined) === (root === null)) {
-    throw wrongValue('DISPUTE_INVALID', `${where}.proofDigest`, 'given, or else the root', proofDigest)
+    const expected = root === null ? 'given, or else the root' : 'left out beside a root'
+    throw wrongValue('DISPUTE_INVALID', `${where}.proofDigest`, expected, proofDigest)
   }
   const given = { proofDigest: proofDigest as string, resultDigest: claimed, subject }
   const proof = proofDigest === undefined ? {} : delivered(state, given, where)

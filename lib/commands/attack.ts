@@ -65,7 +65,7 @@ function describe(report: AttackReport): string {
   const shown = `honest proofs: ${grouped(honest.rejected)} of ${grouped(honest.trials)} rejected`
   const headline = report.allCaught
     ? 'all forgeries were caught'
-    : 'NOT all forgeries were caught, or an honest proof was not'
+    : 'NOT all forgeries were caught, or an honest proof was rejected'
   return [`model ${short(report.model)}`, ...tables, `${shown}\n${headline}`].join('\n\n')
 }
 

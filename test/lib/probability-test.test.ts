@@ -57,7 +57,8 @@ test('a replay that was asked for by name and cannot be leaves the verdict open'
   expect([unasked.status, asked.status, tested.status]).toEqual(['accepted', 'inconclusive', 'accepted'])
   expect(asked.reasons.map(({ code }) => code)).toEqual(['not_replayable'])
   expect(tested.replay).toMatchObject({ positions: 12 })
-  for (const demands of [{}, { replay: 'all' }]) expect(checkVerdict(proof, asked, demands).problems).toEqual([])
+  expect(checkVerdict(proof, asked, { replay: 'all' }).problems).toEqual([])
+  expect(checkVerdict(proof, asked).problems).toMatchObject([{ code: 'reason_false' }]) // nobody asked
   const codes = checkVerdict(proof, unasked, { replay: 'all' }).problems.map(({ code }) => code)
   expect(codes).toEqual(['accepted_despite_structure'])
   const stated = await generate(model, PROMPT, { maxNewTokens: 12 })
