@@ -21,7 +21,7 @@ function summary({ name, commit, date, model, report }) {
   const forged = `${caught(attacks)} forgeries of ${attacks.length} kinds caught`
   const lies = `${caught(verdicts)} lies of ${verdicts.length} kinds`
   const rejected = `${grouped(honest.rejected)} of ${grouped(honest.trials)} honest proofs rejected`
-  return `- ${name} (${shape}; commit ${commit}, ${date}): ${forged}, ${lies}, ${rejected}.`
+  return `- ${name} (${shape}; commit ${commit}, ${date}): ${forged},\n  ${lies}, ${rejected}.`
 }
 
 function byChance() {
