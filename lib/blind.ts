@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
 import { wrongValue } from './errors'
-import { checkLength, type Demands, examine, pick } from './examination'
+import { checkLength, type Demands, examining, pick } from './examination'
 import { givenList, LAYER } from './given'
 import { fieldsOf } from './header'
 import { hexFrom } from './hex'
@@ -128,12 +128,12 @@ export async function judge(
   checkRun(model, demands)
   const { subject, layers, replayed } = fieldsOf(recomputed, 'recomputed', 'INVALID_ARGUMENT') as unknown as Recomputed
   givenList(LAYER, layers, 'recomputed.layers')
-  const examination = examine(model, copyProof(proof), demands)
+  const examination = await inTurns(examining(model, copyProof(proof), demands))
   if (examination.verdict) return examination.verdict
   const wanted = subjectOf(examination.proof)
   if (subject !== wanted)
     throw wrongValue('INVALID_ARGUMENT', 'recomputed.subject', `that of the proof, ${wanted}`, subject)
-  checkReplayed((await inTurns(planPass(proof, demands))).replayed, replayed, demands)
+  checkReplayed((await inTurns(planPass(examination.proof, demands))).replayed, replayed, demands)
   const { numLayers } = model.config
   const isMissing = replayed !== null && layers[layers.length - 1]?.layer !== numLayers
   const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }
