@@ -2,13 +2,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import { checkRun } from './arguments'
 import { wrongValue } from './errors'
-import { checkLength, type Demands, examine, pick } from './examination'
+import { checkLength, type Demands, examining, pick } from './examination'
 import { givenList, LAYER } from './given'
 import { fieldsOf } from './header'
 import { hexFrom } from './hex'
 import type { KvSample, LayerSamples } from './kv'
 import { createMatcher, type MatchResult } from './matcher'
 import type { Model } from './model'
+import { checkNames } from './options'
 import { openPass } from './pass'
 import { type PassPlan, planPass } from './pass-plan'
 import type { Plan } from './plan'
@@ -20,6 +21,7 @@ import { PARAMETERS } from './structure'
 import type { Samplers } from './custom-sampler'
 import { inTurns, type Turns } from './turns'
 import type { TokenReplay, Verdict } from './verdict'
+import { VERIFY_OPTIONS } from './verify'
 
 /** What a verifier has before it sees what is claimed. */
 export interface Recomputed {
@@ -52,6 +54,7 @@ export interface RecomputeOptions extends Samplers, ReplayDemands {
  */
 export async function recompute(model: Model, blind: BlindProof, options: RecomputeOptions = {}): Promise<Recomputed> {
   checkRun(model, options)
+  checkNames(options, VERIFY_OPTIONS) // those of judge() may be given here too
   const ours = blindProof(blind) // what the caller does to it from now on does not count
   const { plan, whole, replayed } = await inTurns(planTask(model, ours, options))
   const subject = subjectOf(ours)
@@ -126,14 +129,15 @@ export async function judge(
   demands: Demands = {},
 ): Promise<Verdict> {
   checkRun(model, demands)
+  checkNames(demands, VERIFY_OPTIONS)
   const { subject, layers, replayed } = fieldsOf(recomputed, 'recomputed', 'INVALID_ARGUMENT') as unknown as Recomputed
   givenList(LAYER, layers, 'recomputed.layers')
-  const examination = examine(model, copyProof(proof), demands)
+  const examination = await inTurns(examining(model, copyProof(proof), demands))
   if (examination.verdict) return examination.verdict
   const wanted = subjectOf(examination.proof)
   if (subject !== wanted)
     throw wrongValue('INVALID_ARGUMENT', 'recomputed.subject', `that of the proof, ${wanted}`, subject)
-  checkReplayed((await inTurns(planPass(proof, demands))).replayed, replayed, demands)
+  checkReplayed((await inTurns(planPass(examination.proof, demands))).replayed, replayed, demands)
   const { numLayers } = model.config
   const isMissing = replayed !== null && layers[layers.length - 1]?.layer !== numLayers
   const none = { layer: numLayers, positions: new Uint32Array(0), k: new Uint8Array(0), v: new Uint8Array(0) }

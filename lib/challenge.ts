@@ -90,7 +90,7 @@ export function planOf(proof: Claim & { beacon: string }, samplers: Samplers = {
   return atOnce(planningOf(proof, samplers))
 }
 
-interface PlannedProof {
+export interface PlannedProof {
   plan: Plan
   seed: Uint8Array | null
 }

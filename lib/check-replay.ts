@@ -14,9 +14,9 @@ export function checkReplay({ header, tokens }: Proof, { replay, status, reasons
   if (isOverlooked || (has('token_mismatch') && !isFound)) {
     report('replay', `${status}, with ${replay?.mismatched ?? 'no'} tokens that the sampler does not choose`)
   }
-  if (has('improbable_tokens') && isExact && !((replay?.surprise ?? 0) > MAX_SURPRISE)) {
-    report('replay', `${status} for a surprise of ${replay?.surprise ?? 'nobody'}`)
-  }
+  const isImprobable = header.sampling === null && (replay?.surprise ?? 0) > MAX_SURPRISE
+  const isWrong = has('improbable_tokens') ? !isImprobable : isImprobable && !has('opening_mismatch')
+  if (isExact && isWrong) report('replay', `${status} at a surprise of ${replay?.surprise ?? 'nobody'}`)
   if (replay === null) return
   const { positions, mismatched, first } = replay
   if (positions < 1 || positions > tokens.length - header.promptLength || mismatched > positions) {
@@ -42,4 +42,6 @@ export function checkReplayed(
   const wanted = (isReplayed ? replayPositions(proof, seed, demands)?.length : undefined) ?? 0
   const given = replay?.positions ?? 0
   if (wanted !== given) report('replay', `${given} tokens were replayed, asked for were ${wanted}`)
+  const isUntested = demands.probabilityTest === true && replay?.surprise === null
+  if (isUntested) report('replay', 'how probable the tokens are was asked for, and is not said')
 }

@@ -1,9 +1,8 @@
 // The user's own validation of a verdict, without a model.
 
-import { planOf } from './challenge'
 import { checkReplay, checkReplayed } from './check-replay'
 import { wrongValue } from './errors'
-import { structuralFaults } from './check-structure'
+import { planIfAsked, structuralFaults } from './check-structure'
 import type { Samplers } from './custom-sampler'
 import { digestOf } from './form'
 import { indicesOfPlan } from './layer-walk'
@@ -98,7 +97,7 @@ export function checkVerdict(proof: Proof, verdict: Verdict, options: CheckOptio
   const report: Report = (code, message) => {
     if (!problems.some((problem) => problem.code === code)) problems.push({ code, message })
   }
-  const { plan, seed } = planOf(proof, options)
+  const { plan, seed } = planIfAsked(proof, options)
   checkSubject(proof, digest, verdict, report)
   checkReasons(structuralFaults(proof, verdict, plan, options), verdict, report)
   checkOrder(verdict, report)

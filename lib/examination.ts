@@ -3,7 +3,7 @@
 import { leafDigest, leafIndex, opensTo } from './challenge'
 import { headCost, planCost } from './cost'
 import type { Samplers } from './custom-sampler'
-import { PocError, wrongValue } from './errors'
+import { wrongValue } from './errors'
 import { layerInForm } from './form'
 import { bindingId, wasSeen } from './registry'
 import { type LayerSamples, samplesOf } from './kv'
@@ -12,12 +12,12 @@ import type { Model } from './model'
 import { parseProfile } from './parse-profile'
 import type { Pass } from './pass'
 import { type PassPlan, planPass } from './pass-plan'
-import type { Plan } from './plan'
+import { NO_PLAN, type Plan } from './plan'
 import { checkTokens } from './prefill'
 import { type Proof, proofDigest } from './proof'
 import { outcomeOfReplay, type ReplayDemands, replayable, replayFault, replayNumbers, unreplayable } from './replay'
 import { createReport, type Report } from './report'
-import { REPLAYED, requestFault, type StructuralDemands, structuralReasons } from './structure'
+import { REPLAYED, type StructuralDemands, structuralReasons, unplannableFault } from './structure'
 import { type ToleranceProfile, whyNotCovered } from './tolerance'
 import { createTolerantMatcher } from './tolerant-matcher'
 import { atOnce, type Turns } from './turns'
@@ -89,14 +89,6 @@ export function* examining(model: Model, proof: Proof, demands: Demands): Turns<
   return openExamination(model, proof, planned, full, tolerance, demands)
 }
 
-const NO_PLAN: Plan = {
-  numPositions: 0,
-  layers: new Map(),
-  deepestLayer: 0,
-  contextDigest: new Uint8Array(0),
-  numSamples: 0,
-}
-
 /**
  * {@link planPass}; or the verdict, with empty lists, on a proof that nobody can plan and that is not what was asked
  * for.
@@ -105,8 +97,8 @@ function* planIfAsked(model: Model, proof: Proof, demands: Demands): Turns<PassP
   try {
     return yield* planPass(proof, demands)
   } catch (error) {
-    const message = demands.request ? requestFault(proof, demands.request) : null
-    if (!(error instanceof PocError) || message === null) throw error
+    const message = unplannableFault(error, proof, demands.request)
+    if (message === null) throw error
     const report = createReport(model, proof, proofDigest(proof), NO_PLAN)
     return { verdict: report('rejected', [{ code: 'request_mismatch', message }]) }
   }

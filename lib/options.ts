@@ -1,5 +1,6 @@
 // The options that all long-running functions share, checked before any work is done.
 import { PocError, wrongValue } from './errors'
+import { bernoulli } from './token-sampler'
 
 /** Options that several functions share; `unknown` where a caller may have got it wrong. */
 interface RunOptions {
@@ -47,7 +48,9 @@ export function checkOptions(options: unknown): void {
     must(name, value, 'a string of hex digits', typeof value === 'string' && isSaid)
   }
   const { replay } = options as RunOptions
-  must('replay', replay, "'all', 'none' or a share such as '1/8'", typeof replay === 'string')
+  // Also where the proof has nothing to replay: what is misspelt must not pass for a replay that cannot be.
+  const isShare = typeof replay === 'string' && (['all', 'none'].includes(replay) || bernoulli(replay) !== null)
+  must('replay', replay, "'all', 'none' or a share such as '1/8'", isShare)
   must('probabilityTest', probabilityTest, 'true or false', typeof probabilityTest === 'boolean')
   must('request', request, 'an object', typeof request === 'object' && request !== null)
   const isStore = typeof (seen as Set<string>)?.has === 'function' && typeof (seen as Set<string>)?.add === 'function'

@@ -40,7 +40,7 @@ export interface Pass {
    *
    * @param tokens - The token claimed behind each position.
    * @param sampling - Null: nothing is chosen, only `surprise` is taken.
-   * @returns Five numbers a position, see {@link NativePrefill.replay}.
+   * @returns {@link REPLAY_VALUES} numbers a position, see {@link NativePrefill.replay}.
    */
   replay(
     part: number,

@@ -22,6 +22,15 @@ export interface Plan {
   readonly numSamples: number
 }
 
+/** In place of the plan of a proof that nobody can plan. */
+export const NO_PLAN: Plan = Object.freeze({
+  numPositions: 0,
+  layers: new Map(),
+  deepestLayer: 0,
+  contextDigest: new Uint8Array(0),
+  numSamples: 0,
+})
+
 /**
  * The plan of a proof whose positions come from its tokens: the samplers are evaluated at every position that has KV.
  *

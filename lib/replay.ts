@@ -28,7 +28,8 @@ export interface ReplayDemands {
   /**
    * Where the sampler cannot choose again, since a proof does not state it or is another engine's: reject the proof
    * when the model gives its tokens a probability too low for any sampling at temperature 1 or below (top-k and top-p
-   * included). An honest proof is rejected with probability 10^-6 at most. Default: false: they are not looked at.
+   * included). An honest proof is rejected with probability 10^-6 at most, unless somebody chose the `replaySeed` by
+   * its tokens. Default: false: they are not looked at.
    */
   probabilityTest?: boolean
 }

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ProofHeader } from './binding'
 import { leavesOf, opensTo } from './challenge'
-import { wrongValue } from './errors'
+import { PocError, wrongValue } from './errors'
 import { checkFields, fieldsOf } from './header'
 import { hexFrom } from './hex'
 import { samplesFollowPlan } from './matcher'
@@ -135,6 +135,15 @@ export function requestFault({ header, tokens }: Proof, { prompt, ...fields }: R
   fieldsOf(prompt, 'options.request.prompt', 'INVALID_ARGUMENT')
   const isPrompt = prompt.length === header.promptLength && Array.from(prompt).every((id, i) => id === tokens[i])
   return isPrompt ? null : 'the proof is about another prompt'
+}
+
+/**
+ * Why a proof is not what was asked for, where planning it failed by `error`; null where that is to be thrown: it is
+ * about the caller's options, or the proof is what was asked for.
+ */
+export function unplannableFault(error: unknown, proof: Proof, request: Request | undefined): string | null {
+  if (!(error instanceof PocError) || error.where?.startsWith('options.')) return null
+  return request ? requestFault(proof, request) : null
 }
 
 /** As headers have it: hex in lowercase, lists as arrays. */

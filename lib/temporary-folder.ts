@@ -10,6 +10,14 @@ export interface TemporaryFolder {
   remove(): Promise<void>
 }
 
+const REMOVE = { recursive: true, force: true }
+/** Those that are there: one listener for all, of which Node warns when there are many. */
+const paths = new Set<string>()
+
+function removeAll(): void {
+  for (const path of paths) rmSync(path, REMOVE)
+}
+
 /**
  * A new folder of the user's own; `remove` takes it away, or the end of the process where that does not come, as when
  * a second signal does not wait.
@@ -18,14 +26,14 @@ export interface TemporaryFolder {
  */
 export async function temporaryFolder(prefix: string): Promise<TemporaryFolder> {
   const path = await mkdtemp(join(tmpdir(), prefix))
-  const options = { recursive: true, force: true }
-  const atExit = () => rmSync(path, options)
-  process.once('exit', atExit)
+  if (paths.size === 0) process.once('exit', removeAll)
+  paths.add(path)
   return {
     path,
     async remove() {
-      process.off('exit', atExit)
-      await rm(path, options)
+      await rm(path, REMOVE)
+      paths.delete(path)
+      if (paths.size === 0) process.off('exit', removeAll)
     },
   }
 }

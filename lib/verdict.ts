@@ -106,7 +106,7 @@ export const REASONS_OF_STATUS: Readonly<Record<VerdictStatus, readonly ReasonCo
 }
 
 const STATUSES = Object.keys(REASONS_OF_STATUS) as VerdictStatus[]
-const REASON_CODES = Object.values(REASONS_OF_STATUS).flat()
+export const REASON_CODES = Object.values(REASONS_OF_STATUS).flat()
 const MAX_UINT32 = 2 ** 32 - 1
 
 type Fields<T> = { [K in keyof T]-?: (value: unknown, where: string) => T[K] }

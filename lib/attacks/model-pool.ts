@@ -1,9 +1,7 @@
 // The models of an examination: the real one, and changed copies that are written and loaded when an attack needs them.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { PocError } from '../errors'
 import { Model } from '../model'
+import { type TemporaryFolder, temporaryFolder } from '../temporary-folder'
 import { CHANGES, type ChangeName, writeChangedModel } from './changed-model'
 
 /** `real`, or what a forger runs in its place. */
@@ -29,13 +27,13 @@ export interface PoolOptions {
 export function createModelPool(real: Model, cheap: string | undefined, options: PoolOptions = {}): ModelPool {
   const loadOptions = { ...options, backend: real.backend }
   const loading = new Map<ChangeName, Promise<Model>>()
-  const folders: string[] = []
+  const folders: TemporaryFolder[] = []
   const load = async (name: ChangeName): Promise<Model> => {
     if (name === 'int8' && cheap !== undefined) return sameShape(real, await Model.load(cheap, loadOptions))
-    const dir = await mkdtemp(join(tmpdir(), 'poc-attack-'))
-    folders.push(dir)
-    await writeChangedModel(real.path, dir, CHANGES[name])
-    return await Model.load(dir, loadOptions)
+    const folder = await temporaryFolder('poc-attack-')
+    folders.push(folder)
+    await writeChangedModel(real.path, folder.path, CHANGES[name])
+    return await Model.load(folder.path, loadOptions)
   }
   return {
     real,
@@ -48,7 +46,7 @@ export function createModelPool(real: Model, cheap: string | undefined, options:
     async close() {
       const models = await Promise.allSettled(loading.values())
       await Promise.all(models.map((model) => model.status === 'fulfilled' && model.value.close()))
-      await Promise.all(folders.map((dir) => rm(dir, { recursive: true, force: true })))
+      await Promise.all(folders.map((folder) => folder.remove()))
     },
   }
 }

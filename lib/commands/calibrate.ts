@@ -9,9 +9,10 @@ import { type Calibration, calibrate } from '../calibrate'
 import { PocError, wrongValue } from '../errors'
 import type { KvDtype } from '../kv'
 import type { Model } from '../model'
-import { publicKeyOf, signProfile } from '../profile-signature'
+import { publicKeyOf, signProfile, type StatedProfile } from '../profile-signature'
 import { llamaRows } from '../row-sources'
 import { sketchPartBytes } from '../sketch'
+import type { ToleranceProfile } from '../tolerance'
 import { calibrateOwn } from './calibrate-own'
 import { countExact, textsOf, withLines } from './calibrate-texts'
 import { cheatSources } from './cheat-sources'
@@ -153,12 +154,17 @@ async function report(
   const rowBytes = 2 * numKvHeads * headDim * (flags.kvDtype === 'f32' ? 4 : 2)
   const sampleBytes = flags.form === 'sketch' ? 2 * sketchPartBytes(flags.projections) : rowBytes
   const size = { sampleBytes, bytesPerToken: sampleBytes * found.samplesPerPosition }
-  const signed = profile && (pem === undefined ? { profile } : signProfile(profile, pem))
-  if (signed && flags.out) await writeAtomically(flags.out, Buffer.from(`${JSON.stringify(signed, null, 2)}\n`))
+  const stated = profile && statedProfile(profile, pem)
+  if (stated && flags.out) await writeAtomically(flags.out, Buffer.from(`${JSON.stringify(stated, null, 2)}\n`))
   if (!profile) session.exitCode = EXIT_INVALID
   const { form, kvDtype } = flags
   const json = { modelDigest: model.digest, form, kvDtype, ...size, ...circumstances, ...evidence, profile }
-  print(session, json, describeCalibration(found, circumstances, { ...size, file: signed && (flags.out ?? null) }))
+  print(session, json, describeCalibration(found, circumstances, { ...size, file: stated && (flags.out ?? null) }))
+}
+
+/** What is written: signed where there is a key, otherwise bare. */
+export function statedProfile(profile: ToleranceProfile, pem: string | undefined): StatedProfile {
+  return pem === undefined ? profile : signProfile(profile, pem)
 }
 
 function nothingToCompare(): PocError {

@@ -1,8 +1,5 @@
 // The demo's proofs, one honest and the others forged, and what a verifier says to each.
 
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { CHANGES, writeChangedModel } from '../attacks'
 import { generate } from '../generate'
 import { Model } from '../model'
@@ -11,6 +8,7 @@ import { createPlan } from '../plan'
 import { prefill } from '../prefill'
 import type { Proof } from '../proof'
 import { proofOf, proveWithHeader } from '../prove'
+import { temporaryFolder } from '../temporary-folder'
 import type { Verdict } from '../verdict'
 import { verify } from '../verify'
 
@@ -55,10 +53,10 @@ export async function demoCases(model: Model, honest: Proof, signal: AbortSignal
 
 // Int8 weights produce the text, and the proof of it states the real model's digest.
 async function cheaperModel(model: Model, honest: Proof, signal: AbortSignal): Promise<Proof> {
-  const dir = await mkdtemp(join(tmpdir(), 'poc-demo-'))
+  const folder = await temporaryFolder('poc-demo-')
   try {
-    await writeChangedModel(model.path, dir, CHANGES.int8)
-    const cheap = await Model.load(dir, { signal })
+    await writeChangedModel(model.path, folder.path, CHANGES.int8)
+    const cheap = await Model.load(folder.path, { signal })
     try {
       const prompt = honest.tokens.subarray(0, honest.header.promptLength)
       const { tokens } = await generate(cheap, prompt, { ...DEMO_OPTIONS, signal })
@@ -67,7 +65,7 @@ async function cheaperModel(model: Model, honest: Proof, signal: AbortSignal): P
       await cheap.close()
     }
   } finally {
-    await rm(dir, { recursive: true, force: true })
+    await folder.remove()
   }
 }
 

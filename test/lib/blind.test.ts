@@ -145,6 +145,13 @@ test('structure is judged as ever: the vectors do not come into it', async () =>
   expect(wrongNonce.reasons.map(({ code }) => code)).toEqual(['nonce_mismatch'])
 })
 
+test('a demand that is misspelt is refused, not ignored', async () => {
+  const misspelt = { nonse: '0b' } as object
+  const unknown = { code: 'INVALID_ARGUMENT', where: 'options.nonse' }
+  await expect(judge(model, recomputed, proof, misspelt)).rejects.toMatchObject(unknown)
+  await expect(recompute(model, blindProof(proof), misspelt)).rejects.toMatchObject(unknown)
+})
+
 test('layers that are missing leave the verdict open, layers of another plan are refused', async () => {
   const without = (some: LayerSamples[]) => judge(model, { ...recomputed, layers: some }, proof)
   expect((await without(layers.slice(0, -1))).status).toBe('inconclusive')

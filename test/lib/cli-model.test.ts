@@ -5,8 +5,9 @@ import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncat
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { main } from '../../lib/cli'
+import { statedProfile } from '../../lib/commands/calibrate'
 import { MAX_EVIDENCE_BYTES, MAX_JSON_BYTES } from '../../lib/limits'
-import { signProfile } from '../../lib/profile-signature'
+import type { SignedProfile } from '../../lib/profile-signature'
 import { decodeProof, encodeProof } from '../../lib/proof'
 import { zerosUnderLaxLimits } from './hand-made-profile'
 
@@ -142,12 +143,12 @@ test('a verdict under a tolerance profile is verified for whoever trusts the key
   const { proof, profile } = zerosUnderLaxLimits(header, tokens)
   writeFileSync(file('zeros.poc'), encodeProof(proof))
   const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }) as string
-  const signed = signProfile(profile, pem)
+  const [bare, signed] = [statedProfile(profile, undefined), statedProfile(profile, pem) as SignedProfile]
   const { publicKey } = signed
   const evidence = file('under-profile.json')
   const audit = ['audit', evidence, '--model', MODEL]
   const untrusted = { exitCode: 2, json: { valid: true, verified: false, unverifiable: ['profile_untrusted'] } }
-  for (const [given, ...keys] of [[profile], [signed], [signed, '--profile-key', publicKey]] as const) {
+  for (const [given, ...keys] of [[bare], [signed], [signed, '--profile-key', publicKey]] as const) {
     writeFileSync(file('profile.json'), JSON.stringify(given))
     const flags = ['--profile', file('profile.json'), ...keys]
     const verified = await poc('verify', '--model', MODEL, file('zeros.poc'), '--evidence', evidence, ...flags)
@@ -155,7 +156,7 @@ test('a verdict under a tolerance profile is verified for whoever trusts the key
     expect(await pocJson(...audit)).toMatchObject(untrusted)
     expect(await pocJson(...audit, '--profile-key', '00'.repeat(32))).toMatchObject(untrusted)
     const trusting = await pocJson(...audit, '--profile-key', '00'.repeat(32), '--profile-key', publicKey.toUpperCase())
-    expect(trusting).toMatchObject(given === profile ? untrusted : { exitCode: 0, json: { verified: true } })
+    expect(trusting).toMatchObject(given === bare ? untrusted : { exitCode: 0, json: { verified: true } })
   }
   expect((await poc(...audit)).stdout).toMatch(/^valid: .*profile_untrusted/)
   expect(await pocJson(...audit, '--profile-key', 'ab')).toMatchObject({

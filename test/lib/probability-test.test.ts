@@ -59,6 +59,9 @@ test('a replay that was asked for by name and cannot be leaves the verdict open'
   expect(tested.replay).toMatchObject({ positions: 12 })
   expect(checkVerdict(proof, asked, { replay: 'all' }).problems).toEqual([])
   expect(checkVerdict(proof, asked).problems).toMatchObject([{ code: 'reason_false' }]) // nobody asked
+  const misspelt = { code: 'INVALID_ARGUMENT', where: 'options.replay' }
+  await expect(verify(model, proof, { replay: 'al' })).rejects.toMatchObject(misspelt)
+  expect(() => checkVerdict(proof, asked, { replay: '2/1' })).toThrow(expect.objectContaining(misspelt))
   const codes = checkVerdict(proof, unasked, { replay: 'all' }).problems.map(({ code }) => code)
   expect(codes).toEqual(['accepted_despite_structure'])
   const stated = await generate(model, PROMPT, { maxNewTokens: 12 })

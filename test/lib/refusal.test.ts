@@ -2,14 +2,17 @@
 import { join } from 'node:path'
 import { recompute } from '../../lib/blind'
 import { planOf } from '../../lib/challenge'
+import { checkVerdict } from '../../lib/check'
 import { advance, type DisputeEvent, replay } from '../../lib/dispute'
 import { PocError } from '../../lib/errors'
+import { auditEvidence, createEvidence } from '../../lib/evidence'
 import { generate } from '../../lib/generate'
 import { Model } from '../../lib/model'
 import { decodeProof, encodeProof, type Proof, proofDigest } from '../../lib/proof'
 import { refusalOf, refusalReason } from '../../lib/refusal'
 import { blindProof } from '../../lib/seal'
 import { type DeadlockRule, createTerms } from '../../lib/terms'
+import type { ReasonCode, Verdict } from '../../lib/verdict'
 import { verify } from '../../lib/verify'
 import { verifyAll } from '../../lib/verify-all'
 
@@ -186,6 +189,34 @@ describe('what verifiers throw', () => {
     const mine = { name: 'mine', rate: { num: 1, den: 1 }, samples: () => true }
     const other = await verify(model, proof, { tokenSampler: mine, request: { tokenSampler: 'mine' } })
     expect(other).toMatchObject({ status: 'rejected', reasons: [{ code: 'request_mismatch' }] })
+  })
+
+  test('is a verdict that the user checks, and an audit, though nobody has its plan', async () => {
+    const named = headed({ tokenSampler: 'mine' })
+    const request = { tokenSampler: 'all' }
+    const verdict = await verify(model, named, { request })
+    expect(checkVerdict(named, verdict, { request }).problems).toEqual([])
+    const bundle = createEvidence(named, verdict, { request })
+    expect(await auditEvidence(bundle, model)).toMatchObject({ valid: true, verified: true })
+    const codes = (changes: Partial<Verdict>) =>
+      checkVerdict(named, { ...verdict, ...changes }, { request }).problems.map(({ code }) => code)
+    const reason = (code: ReasonCode) => [{ code, message: '' }]
+    expect(codes({ status: 'accepted', reasons: reason('all_samples_match') })).toContain('accepted_despite_structure')
+    expect(codes({ reasons: reason('context_mismatch') })).toEqual(['reason_false'])
+    expect(codes({ unchecked: [[0, 0]] })).toEqual(['index_not_in_plan'])
+    // Where it is what was asked for, the one who checks lacks the sampler.
+    for (const options of [{}, { request: { tokenSampler: 'mine' } }]) {
+      expect(() => checkVerdict(named, verdict, options)).toThrow(
+        expect.objectContaining({ where: 'header.tokenSampler' }),
+      )
+    }
+  })
+
+  test('is no verdict where the options of the verifier are wrong', async () => {
+    const options = { replay: '1/2', request: { nonce: 'ff' } } // a share, and nothing that draws it
+    expect(await errorOf(() => verify(model, proof, options))).toMatchObject({ where: 'options.replaySeed' })
+    const found = await verify(model, proof, { ...options, replaySeed: '01' })
+    expect(checkVerdict(proof, found, options).problems).toEqual([])
   })
 
   test('costs no model work to repeat', async () => {

@@ -21,3 +21,14 @@ test('a process that ends without removing it takes it away', async () => {
   expect(existsSync(folder.path)).toBe(false)
   await folder.remove()
 })
+
+test('many are no more to the process than one, and each is kept until its own removal', async () => {
+  const before = process.listenerCount('exit')
+  const folders = await Promise.all(Array.from({ length: 12 }, () => temporaryFolder('poc-test-')))
+  expect(process.listenerCount('exit')).toBe(before + 1)
+  await folders[0].remove()
+  expect(folders.map(({ path: own }) => existsSync(own))).toEqual([false, ...Array(11).fill(true)])
+  expect(process.listenerCount('exit')).toBe(before + 1)
+  await Promise.all(folders.map((folder) => folder.remove()))
+  expect(process.listenerCount('exit')).toBe(before)
+})

@@ -363,6 +363,13 @@ describe('verdicts on replayed tokens', () => {
       expect(codesOf(silentProof, changed(improbable, { surprise }))).toEqual(['replay'])
   })
 
+  test('a surprise that is overlooked, or left out', () => {
+    const passed = { ...improbable, status: 'accepted' as const, reasons: reason('all_samples_match') }
+    const codesAt = (surprise: number | null) =>
+      codesOf(silentProof, changed(passed, { surprise }), { probabilityTest: true })
+    expect([13.8, 13.9, null].map(codesAt)).toEqual([[], ['replay'], ['replay']])
+  })
+
   test('in other numerics, a token that is not chosen may be near enough', () => {
     const foreign = { ...proof, header: { ...proof.header, numerics: 'llama.cpp' } }
     const near = { ...changed(replayed, { mismatched: 2, first }), ...frame(foreign) }
@@ -464,6 +471,14 @@ describe('structural reasons that the proof disproves or bears out', () => {
     expect(codesOf(proof, found(proof, 'opening_mismatch'))).toEqual(['reason_false'])
     const believed: Verdict = { ...found(lost), status: 'accepted', reasons: accepted.reasons }
     expect(codesOf(lost, believed)).toContain('accepted_despite_structure')
+  })
+
+  test('an opening, also where tokens were to be replayed and cannot be', () => {
+    const { proof: silent } = handMadeProof(40, { sampling: null })
+    const told = { replay: 'all' }
+    expect(codesOf(silent, found(silent, 'opening_mismatch'), told)).toEqual(['reason_false'])
+    const published = { ...told, root: '0a'.repeat(32) }
+    expect(codesOf(silent, found(silent, 'opening_mismatch'), published)).toEqual([])
   })
 
   test('what only the verifier knows', () => {
