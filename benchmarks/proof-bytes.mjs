@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { createPlan, drawChallenge, leafIndex, merkleTree, sketchBytes, vectorBytes } from '../dist/index.mjs'
 import { commitOf } from './method/machine.mjs'
 
-const DRAWS = 40
+const DRAWS = 200
 const SHAPES = {
   'Llama-3.1-8B': { numLayers: 32, numKvHeads: 8, headDim: 128, hiddenSize: 4096 },
   'TinyLlama-1.1B': { numLayers: 22, numKvHeads: 4, headDim: 64, hiddenSize: 2048 },
