@@ -150,8 +150,7 @@ std::vector<Span> Cone::rows(size_t layer) const {
 
 bool Cone::only_samples(size_t layer) const {
   const auto verified = [](const Range& range) { return range.wanted == Wanted::samples; };
-  return layer + (virtual_layer() ? 0 : 1) == num_layers_ && !sampled_[layer].empty() &&
-         std::all_of(ranges_.begin(), ranges_.end(), verified);
+  return layer == end() && !sampled_[layer].empty() && std::all_of(ranges_.begin(), ranges_.end(), verified);
 }
 
 std::vector<uint32_t> Cone::sample_places(size_t layer) const {

@@ -60,6 +60,8 @@ class Cone {
   size_t num_layers() const { return num_layers_; }
   // Whether the virtual layer is sampled; num_layers() is then the model's.
   bool virtual_layer() const { return !sampled_[num_layers_].empty(); }
+  // The deepest layer of the cone, which may be the virtual one.
+  size_t end() const { return virtual_layer() ? num_layers_ : num_layers_ - 1; }
   // Rows that are needed at `layer`; at num_layers(), those whose hidden state is wanted. Rows are joined where few
   // lie between them: to compute those as well costs less than to go through the layer's weights once more.
   std::vector<Span> rows(size_t layer) const;

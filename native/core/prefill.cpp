@@ -59,8 +59,7 @@ void Prefill::upload_lists(const std::vector<Part>& parts) {
     for (size_t i = 0; i < sampled.size(); ++i) all[starts[layer] + sampled[i]] = static_cast<uint32_t>(i);
   }
   std::vector<uint32_t> gathered;
-  if (cone_.only_samples(last)) gathered = cone_.sampled_rows(last);
-  if (cone_.virtual_layer()) gathered = cone_.sampled_rows(last + 1);
+  if (cone_.virtual_layer() || cone_.only_samples(last)) gathered = cone_.sampled_rows(cone_.end());
   const size_t gathered_at = all.size();
   all.insert(all.end(), gathered.begin(), gathered.end());
   for (const uint32_t row : gathered) all.push_back(positions[row]);
@@ -132,8 +131,7 @@ void Prefill::write_kv(size_t layer) {
 // The residual stream goes on with the rows that are sampled at the end of the cone, densely: what the layer before
 // has still to do is done for them alone.
 void Prefill::keep_sampled_rows() {
-  const size_t end = cone_.num_layers() - (cone_.virtual_layer() ? 0 : 1), cols = model_.config.hidden_size;
-  const size_t count = cone_.sampled_rows(end).size();
+  const size_t count = cone_.sampled_rows(cone_.end()).size(), cols = model_.config.hidden_size;
   if (count == hidden_.rows) return;  // they lie as they must
   std::unique_ptr<Buffer> buffer = model_.backend->allocate(count * model_.backend->row_stride(cols) * sizeof(float));
   const Rows kept = rows_in(*buffer, count, cols);
